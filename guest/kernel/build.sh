@@ -208,6 +208,7 @@ progress() {
     [ ! -t 2 ] || printf '\r\033[K' >&2
 }
 # In the background, so that a signal to this script is acted on at once and not after make.
+# shellcheck disable=SC2094 # two writers append to the log; nobody reads it before make has ended
 kmake -j"$jobs" vmlinux > >(tee -a "$log" | progress) 2>>"$log" 9>&- &
 make_pid=$!
 make_status=0
