@@ -9,7 +9,8 @@ namespace msb {
 
 enum class Base64 { kStandardPadded, kUrlUnpadded };
 std::string base64_encode(std::string_view data, Base64 form = Base64::kStandardPadded);
-std::optional<std::string> base64_decode(std::string_view text, Base64 form = Base64::kStandardPadded);
+std::optional<std::string> base64_decode(std::string_view text,
+                                         Base64 form = Base64::kStandardPadded);
 std::string hex(std::string_view data);
 
 // Replaces every maximal invalid subsequence by U+FFFD (what Rust's from_utf8_lossy does).

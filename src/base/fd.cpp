@@ -27,7 +27,8 @@ PipeFds make_pipe() {
 
 std::pair<UniqueFd, UniqueFd> make_socketpair() {
     std::array<int, 2> fds{};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0) throw_os_error(errno, "create socket pair");
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0)
+        throw_os_error(errno, "create socket pair");
     return {UniqueFd(fds[0]), UniqueFd(fds[1])};
 }
 
@@ -58,7 +59,8 @@ std::string read_to_end(int fd, std::size_t limit) {
         if (n < 0) throw_os_error(errno);
         if (n == 0) return content;
         if (content.size() + static_cast<std::size_t>(n) > limit)
-            throw Error(ErrorCode::kIo, "input exceeds the limit of " + std::to_string(limit) + " bytes");
+            throw Error(ErrorCode::kIo,
+                        "input exceeds the limit of " + std::to_string(limit) + " bytes");
         content.append(chunk.data(), static_cast<std::size_t>(n));
     }
 }

@@ -12,7 +12,7 @@ namespace msb {
 
 // Owns one descriptor; closes it when destroyed.
 class UniqueFd {
-public:
+  public:
     UniqueFd() noexcept = default;
     explicit UniqueFd(int fd) noexcept : fd_(fd) {}
     UniqueFd(UniqueFd&& other) noexcept : fd_(other.release()) {}
@@ -29,7 +29,7 @@ public:
     [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
     void reset(int fd = -1) noexcept;
 
-private:
+  private:
     int fd_ = -1;
 };
 
@@ -48,19 +48,23 @@ void set_nonblocking(int fd, bool on);
 // Reads until EOF. Throws Error{kIo}, or when more than `limit` bytes come.
 std::string read_to_end(int fd, std::size_t limit = SIZE_MAX);
 
-// Reads the whole file. Throws Error{kIo} with only the OS text ("No such file or directory (os error 2)").
+// Reads the whole file. Throws Error{kIo} with only the OS text ("No such file or directory (os
+// error 2)").
 std::string read_file(const std::filesystem::path& path, std::size_t limit = SIZE_MAX);
 
-// Writes everything, retrying short writes and EINTR; waits with poll(2) when the descriptor is non-blocking.
-// Returns 0 or the errno that stopped it.
+// Writes everything, retrying short writes and EINTR; waits with poll(2) when the descriptor is
+// non-blocking. Returns 0 or the errno that stopped it.
 int write_all(int fd, std::span<const std::byte> data) noexcept;
 int write_all(int fd, std::string_view data) noexcept;
 
-// Reads exactly data.size() bytes. Returns the count read: less than asked only at EOF; -errno on error.
+// Reads exactly data.size() bytes. Returns the count read: less than asked only at EOF; -errno on
+// error.
 std::ptrdiff_t read_exactly(int fd, std::span<std::byte> data) noexcept;
 
-// Publishes `content` at `path`: temporary file beside it, fsync, rename, fsync of the directory. Readers see the old
-// or the new file, never a part. Throws Error{kIo}; nothing is left behind on failure.
-void publish_file(const std::filesystem::path& path, std::string_view content, unsigned mode = 0644);
+// Publishes `content` at `path`: temporary file beside it, fsync, rename, fsync of the directory.
+// Readers see the old or the new file, never a part. Throws Error{kIo}; nothing is left behind on
+// failure.
+void publish_file(const std::filesystem::path& path, std::string_view content,
+                  unsigned mode = 0644);
 
 }  // namespace msb

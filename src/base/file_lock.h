@@ -11,25 +11,30 @@ namespace msb {
 
 enum class LockMode { kShared, kExclusive };
 
-// The lock lives as long as the open file description: also in processes that inherit the descriptor.
+// The lock lives as long as the open file description: also in processes that inherit the
+// descriptor.
 class FileLock {
-public:
-    // Opens (creating with `mode`, never truncating) and locks, waiting as long as it takes. Throws Error{kIo}.
-    static FileLock acquire(const std::filesystem::path& path, LockMode lock = LockMode::kExclusive, unsigned mode = 0666);
+  public:
+    // Opens (creating with `mode`, never truncating) and locks, waiting as long as it takes. Throws
+    // Error{kIo}.
+    static FileLock acquire(const std::filesystem::path& path, LockMode lock = LockMode::kExclusive,
+                            unsigned mode = 0666);
     // nullopt when another description holds it.
-    static std::optional<FileLock> try_acquire(const std::filesystem::path& path, LockMode lock = LockMode::kExclusive,
+    static std::optional<FileLock> try_acquire(const std::filesystem::path& path,
+                                               LockMode lock = LockMode::kExclusive,
                                                unsigned mode = 0666);
     // Polls every `interval` until `limit` has passed; nullopt then.
-    static std::optional<FileLock> acquire_within(const std::filesystem::path& path, std::chrono::milliseconds limit,
-                                                  std::chrono::milliseconds interval = std::chrono::milliseconds(50),
-                                                  LockMode lock = LockMode::kExclusive, unsigned mode = 0666);
+    static std::optional<FileLock> acquire_within(
+        const std::filesystem::path& path, std::chrono::milliseconds limit,
+        std::chrono::milliseconds interval = std::chrono::milliseconds(50),
+        LockMode lock = LockMode::kExclusive, unsigned mode = 0666);
     // Takes over a description that already holds a lock (descriptor 99 of the launch contract).
     static FileLock adopt(UniqueFd fd);
 
     int fd() const noexcept { return fd_.get(); }
     UniqueFd release_fd() noexcept { return std::move(fd_); }
 
-private:
+  private:
     explicit FileLock(UniqueFd fd) : fd_(std::move(fd)) {}
     UniqueFd fd_;
 };

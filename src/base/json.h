@@ -1,5 +1,5 @@
-// Strict reading of JSON documents whose shape is a contract: duplicate keys, wrong types and missing fields are
-// errors with the words Rust's serde uses, because clients and users see them.
+// Strict reading of JSON documents whose shape is a contract: duplicate keys, wrong types and
+// missing fields are errors with the words Rust's serde uses, because clients and users see them.
 #pragma once
 
 #include <cstdint>
@@ -15,27 +15,27 @@ using Value = nlohmann::ordered_json;  // key order is kept: documents are rewri
 
 // Any failure of parse() and of Reader: detail() is serde's text.
 class ParseError : public std::runtime_error {
-public:
+  public:
     using std::runtime_error::runtime_error;
 };
 
-// Parses one document; trailing white space is allowed, anything else after it is "trailing characters". Duplicate
-// keys are "duplicate field `x`". Nesting is limited to 128. Messages end in " at line L column C".
-// Throws ParseError.
+// Parses one document; trailing white space is allowed, anything else after it is "trailing
+// characters". Duplicate keys are "duplicate field `x`". Nesting is limited to 128. Messages end in
+// " at line L column C". Throws ParseError.
 Value parse(std::string_view text);
 
 // Typed access to the fields of one object. All throw ParseError:
-//   missing field `x` | invalid type: integer `5`, expected a boolean | unknown variant `x`, expected one of `a`, `b`
-//   | invalid value: integer `300`, expected u8
+//   missing field `x` | invalid type: integer `5`, expected a boolean | unknown variant `x`,
+//   expected one of `a`, `b` | invalid value: integer `300`, expected u8
 class Reader {
-public:
+  public:
     // `what` names the struct in "invalid type: ..., expected struct <what>".
     Reader(const Value& object, std::string_view what);
 
-    bool has(std::string_view key) const;       // present and not null
-    bool present(std::string_view key) const;   // present, null included
-    const Value& raw(std::string_view key) const;  // required
-    const Value* find(std::string_view key) const; // nullptr when absent; null counts as present
+    bool has(std::string_view key) const;           // present and not null
+    bool present(std::string_view key) const;       // present, null included
+    const Value& raw(std::string_view key) const;   // required
+    const Value* find(std::string_view key) const;  // nullptr when absent; null counts as present
 
     bool boolean(std::string_view key) const;
     bool boolean_or(std::string_view key, bool fallback) const;  // null is an error
@@ -48,14 +48,16 @@ public:
     std::string string(std::string_view key) const;
     std::string string_or(std::string_view key, std::string_view fallback) const;
     std::optional<std::string> optional_string(std::string_view key) const;
-    std::vector<std::string> string_list(std::string_view key) const;            // required
-    std::vector<std::string> string_list_or_empty(std::string_view key) const;   // absent = empty, null is an error
+    std::vector<std::string> string_list(std::string_view key) const;  // required
+    std::vector<std::string> string_list_or_empty(
+        std::string_view key) const;  // absent = empty, null is an error
     std::optional<std::vector<std::string>> optional_string_list(std::string_view key) const;
     // The index of the variant in `names`.
     std::size_t variant(std::string_view key, std::initializer_list<std::string_view> names) const;
-    std::size_t variant_or(std::string_view key, std::initializer_list<std::string_view> names, std::size_t fallback) const;
+    std::size_t variant_or(std::string_view key, std::initializer_list<std::string_view> names,
+                           std::size_t fallback) const;
 
-private:
+  private:
     const Value& object_;
 };
 

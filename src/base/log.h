@@ -15,14 +15,17 @@ enum class LogLevel { kError, kWarn, kInfo, kDebug, kTrace };
 std::optional<LogLevel> parse_log_level(std::string_view name);  // "error" ... "trace"
 std::string_view to_string(LogLevel level);
 
-// nullopt (the state at start): nothing is written. Thread-safe; lines go to standard error in one write each.
+// nullopt (the state at start): nothing is written. Thread-safe; lines go to standard error in one
+// write each.
 void set_log_level(std::optional<LogLevel> level);
 bool log_enabled(LogLevel level);
 void log_line(LogLevel level, std::string_view target, std::string_view message);
 
 template <class... Args>
-void log(LogLevel level, std::string_view target, fmt::format_string<Args...> format, Args&&... args) {
-    if (log_enabled(level)) log_line(level, target, fmt::format(format, std::forward<Args>(args)...));
+void log(LogLevel level, std::string_view target, fmt::format_string<Args...> format,
+         Args&&... args) {
+    if (log_enabled(level))
+        log_line(level, target, fmt::format(format, std::forward<Args>(args)...));
 }
 
 }  // namespace msb

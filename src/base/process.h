@@ -25,14 +25,15 @@ struct SpawnOptions {
     // (source descriptor, number in the child). Everything else that is close-on-exec stays behind.
     std::vector<std::pair<int, int>> fds;
     std::optional<std::string> cwd;
-    bool new_session = false;         // setsid()
-    bool ignore_sighup = false;       // SIG_IGN, inherited through exec
-    bool reset_signals = false;       // every handler to default and an empty mask
-    int parent_death_signal = 0;      // PR_SET_PDEATHSIG; the spawning thread must outlive the child
+    bool new_session = false;     // setsid()
+    bool ignore_sighup = false;   // SIG_IGN, inherited through exec
+    bool reset_signals = false;   // every handler to default and an empty mask
+    int parent_death_signal = 0;  // PR_SET_PDEATHSIG; the spawning thread must outlive the child
     bool no_new_privileges = false;
 };
 
-// fork + exec. Throws Error{kIo} "<path>: No such file or directory (os error 2)" when the exec itself fails.
+// fork + exec. Throws Error{kIo} "<path>: No such file or directory (os error 2)" when the exec
+// itself fails.
 pid_t spawn(const SpawnOptions& options);
 
 }  // namespace msb

@@ -1,4 +1,5 @@
-// Clocks and the textual forms of time that appear in files, rows and messages. All wall times are UTC.
+// Clocks and the textual forms of time that appear in files, rows and messages. All wall times are
+// UTC.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,8 @@ std::string database_timestamp(std::int64_t unix_ns);
 // Local time zone, "2026-11-21 23:09:21": human tables.
 std::string local_time(std::int64_t unix_ns);
 
-// Accepts "YYYY-MM-DD[T ]HH:MM[:SS[.fraction]][Z|+HH:MM|-HH:MM]"; nullopt for anything else (a bare date too).
+// Accepts "YYYY-MM-DD[T ]HH:MM[:SS[.fraction]][Z|+HH:MM|-HH:MM]"; nullopt for anything else (a bare
+// date too).
 std::optional<std::int64_t> parse_timestamp(std::string_view text);
 
 // The shortest of "5s", "1.5s", "250ms", "10µs", "0ns" (spec/sdk.md section 2.1).

@@ -1,4 +1,5 @@
-// A byte payload that is a view into the buffer it was decoded from whenever the wire form allows it.
+// A byte payload that is a view into the buffer it was decoded from whenever the wire form allows
+// it.
 #pragma once
 
 #include <algorithm>
@@ -10,17 +11,20 @@
 
 namespace msb::protocol {
 
-// Decoding a definite-length byte string yields a view into the decoder's input, valid as long as that input; the rare
-// other forms (chunked strings, integer arrays) are copied and owned. Encoding takes a view of the caller's bytes.
+// Decoding a definite-length byte string yields a view into the decoder's input, valid as long as
+// that input; the rare other forms (chunked strings, integer arrays) are copied and owned. Encoding
+// takes a view of the caller's bytes.
 class Bytes {
-public:
+  public:
     Bytes() noexcept = default;
     static Bytes view(std::span<const std::byte> bytes) noexcept {
         Bytes result;
         result.view_ = bytes;
         return result;
     }
-    static Bytes view(std::string_view text) noexcept { return view(std::as_bytes(std::span(text.data(), text.size()))); }
+    static Bytes view(std::string_view text) noexcept {
+        return view(std::as_bytes(std::span(text.data(), text.size())));
+    }
     static Bytes owned(std::vector<std::byte> bytes) noexcept {
         Bytes result;
         result.owned_ = std::move(bytes);
@@ -28,7 +32,9 @@ public:
         return result;
     }
 
-    std::span<const std::byte> span() const noexcept { return is_owned_ ? std::span<const std::byte>(owned_) : view_; }
+    std::span<const std::byte> span() const noexcept {
+        return is_owned_ ? std::span<const std::byte>(owned_) : view_;
+    }
     std::string_view text() const noexcept {
         return {reinterpret_cast<const char*>(span().data()), span().size()};
     }
@@ -42,9 +48,11 @@ public:
         view_ = {};
     }
 
-    bool operator==(const Bytes& other) const noexcept { return std::ranges::equal(span(), other.span()); }
+    bool operator==(const Bytes& other) const noexcept {
+        return std::ranges::equal(span(), other.span());
+    }
 
-private:
+  private:
     std::span<const std::byte> view_;
     std::vector<std::byte> owned_;
     bool is_owned_ = false;

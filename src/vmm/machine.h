@@ -1,4 +1,5 @@
-// What a virtual machine is made of, and a running one. Nothing outside src/vmm knows which engine runs it.
+// What a virtual machine is made of, and a running one. Nothing outside src/vmm knows which engine
+// runs it.
 #pragma once
 
 #include <sys/types.h>
@@ -24,8 +25,9 @@ struct Disk {
     std::string serial;  // virtio-blk serial, at most 20 bytes; may be empty
 };
 
-// A named virtio-serial port whose host end is `host`: a connected stream socket the engine reads and writes. The other
-// end of the pair stays with the caller and must be open before the machine starts.
+// A named virtio-serial port whose host end is `host`: a connected stream socket the engine reads
+// and writes. The other end of the pair stays with the caller and must be open before the machine
+// starts.
 struct SerialPort {
     std::string name;  // "agent", "runtime"
     UniqueFd engine_end;
@@ -50,27 +52,31 @@ enum class Accelerator { kKvm, kTcg };
 
 // How a machine ended.
 enum class ExitKind {
-    kGuestShutdown,   // the guest powered off, rebooted, or was asked to
-    kGuestPanic,      // kernel panic or PID 1 died
-    kHostRequest,     // stop() or kill()
-    kEngineKilled,    // the engine process died of a signal we did not send
-    kEngineError,     // the engine refused to start or reported an internal error
+    kGuestShutdown,  // the guest powered off, rebooted, or was asked to
+    kGuestPanic,     // kernel panic or PID 1 died
+    kHostRequest,    // stop() or kill()
+    kEngineKilled,   // the engine process died of a signal we did not send
+    kEngineError,    // the engine refused to start or reported an internal error
 };
 struct MachineExit {
     ExitKind kind = ExitKind::kEngineError;
-    int exit_code = 1;        // 0 for an orderly end
-    std::string detail;       // for people: last engine stderr line, panic line
+    int exit_code = 1;   // 0 for an orderly end
+    std::string detail;  // for people: last engine stderr line, panic line
 };
 
-struct MemoryState { std::uint64_t boot_mib, target_mib, current_mib, max_mib; };
+struct MemoryState {
+    std::uint64_t boot_mib, target_mib, current_mib, max_mib;
+};
 
-// A running machine. Not thread-safe; used from one thread. Destroying it kills the engine and reaps it.
+// A running machine. Not thread-safe; used from one thread. Destroying it kills the engine and
+// reaps it.
 class Machine {
-public:
+  public:
     virtual ~Machine() = default;
     virtual pid_t engine_pid() const = 0;
     virtual Accelerator accelerator() const = 0;
-    // Becomes readable when poll_exit() may have something new (engine exit, event). Level-triggered.
+    // Becomes readable when poll_exit() may have something new (engine exit, event).
+    // Level-triggered.
     virtual int event_fd() const = 0;
     // Handles pending events without blocking; the exit once it has happened.
     virtual std::optional<MachineExit> poll_exit() = 0;
