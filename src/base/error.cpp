@@ -3,9 +3,9 @@
 #include <cerrno>
 #include <cstring>
 
-namespace msb {
+namespace microsandbox {
 
-std::string_view error_prefix(ErrorCode code) {
+std::string_view error_prefix(ErrorCode code) noexcept {
     switch (code) {
         case ErrorCode::kIo:
             return "io error: ";
@@ -72,11 +72,126 @@ std::string_view error_prefix(ErrorCode code) {
         case ErrorCode::kUnsupportedOperation:
         case ErrorCode::kMissedRotation:
         case ErrorCode::kUnsupported:
+        case ErrorCode::kCancelled:
         case ErrorCode::kCustom:
             return "";
+        case ErrorCode::kCloudHttp:
+            return "cloud HTTP ";
+        case ErrorCode::kSnapshotAlreadyExists:
+            return "snapshot already exists: ";
+        case ErrorCode::kSnapshotSandboxRunning:
+            return "snapshot source sandbox ";
+        case ErrorCode::kSnapshotImageMissing:
+            return "snapshot image missing from cache: ";
+        case ErrorCode::kSnapshotIntegrity:
+            return "snapshot integrity check failed: ";
+        case ErrorCode::kSnapshotMigration:
+            return "snapshot artifact migration failed for ";
     }
     return "";
 }
+
+std::string_view to_string(ErrorCode code) noexcept {
+    switch (code) {
+        case ErrorCode::kIo:
+            return "io";
+        case ErrorCode::kHttp:
+            return "http";
+        case ErrorCode::kDatabase:
+            return "database";
+        case ErrorCode::kJson:
+            return "json";
+        case ErrorCode::kProtocol:
+            return "protocol";
+        case ErrorCode::kNix:
+            return "nix";
+        case ErrorCode::kLibkrunfwNotFound:
+            return "libkrunfwNotFound";
+        case ErrorCode::kInvalidConfig:
+            return "invalidConfig";
+        case ErrorCode::kNoDefaultCommand:
+            return "noDefaultCommand";
+        case ErrorCode::kSandboxNotFound:
+            return "sandboxNotFound";
+        case ErrorCode::kSandboxAlreadyExists:
+            return "sandboxAlreadyExists";
+        case ErrorCode::kSandboxStillRunning:
+            return "sandboxStillRunning";
+        case ErrorCode::kSandboxNotRunning:
+            return "sandboxNotRunning";
+        case ErrorCode::kSandboxReplaced:
+            return "sandboxReplaced";
+        case ErrorCode::kRuntime:
+            return "runtime";
+        case ErrorCode::kBootStart:
+            return "bootStart";
+        case ErrorCode::kAgentClient:
+            return "agentClient";
+        case ErrorCode::kUnsupportedOperation:
+            return "unsupportedOperation";
+        case ErrorCode::kExecTimeout:
+            return "execTimeout";
+        case ErrorCode::kExecFailed:
+            return "execFailed";
+        case ErrorCode::kTerminal:
+            return "terminal";
+        case ErrorCode::kSandboxFsOps:
+            return "sandboxFsOps";
+        case ErrorCode::kImageNotFound:
+            return "imageNotFound";
+        case ErrorCode::kImageInUse:
+            return "imageInUse";
+        case ErrorCode::kImage:
+            return "image";
+        case ErrorCode::kVolumeNotFound:
+            return "volumeNotFound";
+        case ErrorCode::kVolumeAlreadyExists:
+            return "volumeAlreadyExists";
+        case ErrorCode::kNetworkBuilder:
+            return "networkBuilder";
+        case ErrorCode::kPatchFailed:
+            return "patchFailed";
+        case ErrorCode::kSnapshotNotFound:
+            return "snapshotNotFound";
+        case ErrorCode::kMetricsDisabled:
+            return "metricsDisabled";
+        case ErrorCode::kMetricsUnavailable:
+            return "metricsUnavailable";
+        case ErrorCode::kMissedRotation:
+            return "missedRotation";
+        case ErrorCode::kInvalidCursor:
+            return "invalidCursor";
+        case ErrorCode::kUnsupported:
+            return "unsupported";
+        case ErrorCode::kCustom:
+            return "custom";
+        case ErrorCode::kCloudHttp:
+            return "cloudHttp";
+        case ErrorCode::kSnapshotAlreadyExists:
+            return "snapshotAlreadyExists";
+        case ErrorCode::kSnapshotSandboxRunning:
+            return "snapshotSandboxRunning";
+        case ErrorCode::kSnapshotImageMissing:
+            return "snapshotImageMissing";
+        case ErrorCode::kSnapshotIntegrity:
+            return "snapshotIntegrity";
+        case ErrorCode::kSnapshotMigration:
+            return "snapshotMigration";
+        case ErrorCode::kCancelled:
+            return "cancelled";
+    }
+    return "custom";
+}
+
+Error::Error(ErrorCode code, const std::string& detail)
+    : std::runtime_error(std::string(error_prefix(code)) + detail), code_(code), detail_(detail) {}
+Error::~Error() = default;
+Error::Error(const Error&) = default;
+Error& Error::operator=(const Error&) = default;
+
+}  // namespace microsandbox
+
+namespace msb {
 
 std::string os_error_text(int err) {
     char buffer[128];
