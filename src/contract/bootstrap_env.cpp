@@ -264,7 +264,7 @@ void apply(const std::string& name, const std::string& value, Bootstrap& out) {
         out.user = value;
     else if (name == "MSB_SECURITY_PROFILE") {
         if (value != "default" && value != "restricted")
-            bad(name, "unknown profile " + quoted(value));
+            bad(name, "unknown profile " + msb::quoted(value));
         out.security_profile =
             value == "restricted" ? SecurityProfile::kRestricted : SecurityProfile::kDefault;
     }
