@@ -49,7 +49,8 @@ std::size_t write_cbor_head(std::byte* to, CborMajor major, std::uint64_t argume
     }
     const unsigned info = size == 2 ? 24 : size == 3 ? 25 : size == 5 ? 26 : 27;
     to[0] = static_cast<std::byte>(type | info);
-    for (std::size_t i = size - 1; i > 0; --i, argument >>= 8) to[i] = static_cast<std::byte>(argument & 0xff);
+    for (std::size_t i = size - 1; i > 0; --i, argument >>= 8)
+        to[i] = static_cast<std::byte>(argument & 0xff);
     return size;
 }
 
@@ -129,7 +130,8 @@ bool CborReader::raw_head(Head& head) {
     if (info < 24) return true;
     if (info == 31) {
         // Indefinite integers and tags do not exist.
-        if (head.major <= CborMajor::kNegative || head.major == CborMajor::kTag) return fail("malformed CBOR head");
+        if (head.major <= CborMajor::kNegative || head.major == CborMajor::kTag)
+            return fail("malformed CBOR head");
         return true;
     }
     if (info > 27) return fail("malformed CBOR head");
@@ -153,17 +155,33 @@ bool CborReader::mismatch(const Head& head, std::string_view expected) {
     std::string_view found = "a simple value";
     switch (head.major) {
         case CborMajor::kUnsigned:
-        case CborMajor::kNegative: found = "an integer"; break;
-        case CborMajor::kBytes: found = "bytes"; break;
-        case CborMajor::kText: found = "text"; break;
-        case CborMajor::kArray: found = "an array"; break;
-        case CborMajor::kMap: found = "a map"; break;
-        case CborMajor::kTag: found = "a tag"; break;
+        case CborMajor::kNegative:
+            found = "an integer";
+            break;
+        case CborMajor::kBytes:
+            found = "bytes";
+            break;
+        case CborMajor::kText:
+            found = "text";
+            break;
+        case CborMajor::kArray:
+            found = "an array";
+            break;
+        case CborMajor::kMap:
+            found = "a map";
+            break;
+        case CborMajor::kTag:
+            found = "a tag";
+            break;
         case CborMajor::kSimple:
-            if (head.indefinite) found = "a break";
-            else if (head.wide_simple) found = "a float";
-            else if (head.argument == kSimpleFalse || head.argument == kSimpleTrue) found = "a bool";
-            else if (head.argument == kSimpleNull || head.argument == kSimpleUndefined) found = "null";
+            if (head.indefinite)
+                found = "a break";
+            else if (head.wide_simple)
+                found = "a float";
+            else if (head.argument == kSimpleFalse || head.argument == kSimpleTrue)
+                found = "a bool";
+            else if (head.argument == kSimpleNull || head.argument == kSimpleUndefined)
+                found = "null";
             break;
     }
     return fail("expected " + std::string(expected) + ", found " + std::string(found));
@@ -226,7 +244,8 @@ bool CborReader::next_chunk(CborMajor major, std::span<const std::byte>& chunk, 
     if (!raw_head(head)) return false;
     ended = head.major == CborMajor::kSimple && head.indefinite;
     if (ended) return true;
-    if (head.major != major || head.indefinite) return fail("malformed chunk of an indefinite-length string");
+    if (head.major != major || head.indefinite)
+        return fail("malformed chunk of an indefinite-length string");
     return take(head.argument, chunk);
 }
 
@@ -267,7 +286,8 @@ bool CborReader::bytes(Bytes& value) {
     if (!value_head(head)) return false;
     if (head.major == CborMajor::kArray) {
         const Container array{head.argument, head.indefinite};
-        return enter() && (array.indefinite || check_count(array.remaining)) && byte_array(array, value);
+        return enter() && (array.indefinite || check_count(array.remaining)) &&
+               byte_array(array, value);
     }
     if (head.major != CborMajor::kBytes) return mismatch(head, "bytes");
     std::span<const std::byte> chunk;
@@ -307,7 +327,9 @@ bool CborReader::enter() {
 }
 
 // Every item needs at least one byte, so a larger count can only end in truncation: say so before looping over it.
-bool CborReader::check_count(std::uint64_t items) { return items <= left() || truncated(); }
+bool CborReader::check_count(std::uint64_t items) {
+    return items <= left() || truncated();
+}
 
 bool CborReader::at_break() {
     if (left() == 0 || input_[position_] != std::byte{0xff}) return false;
@@ -356,7 +378,9 @@ bool CborReader::enter_array(Container& array) {
     return enter() && (array.indefinite || check_count(array.remaining));
 }
 
-bool CborReader::next_item(Container& array) { return next_entry(array); }
+bool CborReader::next_item(Container& array) {
+    return next_entry(array);
+}
 
 bool CborReader::enter_variant(std::string_view& name) {
     Container map;
@@ -365,33 +389,55 @@ bool CborReader::enter_variant(std::string_view& name) {
     return next_key(map, name);
 }
 
-bool CborReader::skip() {
-    // What is still open: items left in definite containers (a map counts keys and values), kOpen for indefinite ones.
-    constexpr std::uint64_t kOpen = std::numeric_limits<std::uint64_t>::max();
-    std::array<std::uint64_t, kMaxCborNesting> open;
-    std::array<bool, kMaxCborNesting> value_due;  // an indefinite map may not end between key and value
-    std::size_t depth = 0;
-    do {
-        Head head;
-        if (!raw_head(head)) return false;
-        if (head.major == CborMajor::kTag) continue;  // the tagged item is still due
-        if (head.major == CborMajor::kSimple && head.indefinite) {
-            if (depth == 0 || open[depth - 1] != kOpen || value_due[depth - 1]) return fail("unexpected break");
-            --depth;
-        } else if (head.major == CborMajor::kArray || head.major == CborMajor::kMap) {
-            if (depth_ + depth == kMaxCborNesting) return fail("nested too deeply");
-            const std::uint64_t per_entry = head.major == CborMajor::kMap ? 2 : 1;
-            if (!head.indefinite && head.argument > left() / per_entry) return truncated();
-            open[depth] = head.indefinite ? kOpen : head.argument * per_entry;
-            value_due[depth] = false;
-            // The parity of an indefinite map is tracked below, in the slot of the container itself.
-            map_[depth] = head.major == CborMajor::kMap;
-            ++depth;
-            if (head.indefinite || head.argument != 0) continue;
-            --depth;
-        }
-    } while (depth != 0);
+bool CborReader::skip_string(CborMajor major, std::uint64_t size, bool indefinite) {
+    std::span<const std::byte> chunk;
+    if (!indefinite) return take(size, chunk);
+    for (bool ended = false; !ended;)
+        if (!next_chunk(major, chunk, ended)) return false;
     return true;
+}
+
+bool CborReader::skip() {
+    // The containers that are open around the cursor. `items` counts down what a definite one still needs (keys and
+    // values each count), or up what an indefinite one has had.
+    struct Open {
+        std::uint64_t items;
+        bool indefinite;
+        bool map;
+    };
+    std::array<Open, kMaxCborNesting> open;
+    std::size_t depth = 0;
+    for (;;) {
+        if (at_break()) {
+            const bool ends = depth > 0 && open[depth - 1].indefinite &&
+                              !(open[depth - 1].map && open[depth - 1].items % 2 != 0);
+            if (!ends) return fail("unexpected break");
+            --depth;
+        } else {
+            Head head;
+            if (!value_head(head)) return false;
+            if (head.major == CborMajor::kArray || head.major == CborMajor::kMap) {
+                if (depth_ + depth == kMaxCborNesting) return fail("nested too deeply");
+                const bool map = head.major == CborMajor::kMap;
+                const std::uint64_t per_entry = map ? 2 : 1;
+                if (!head.indefinite && head.argument > left() / per_entry) return truncated();
+                if (head.indefinite || head.argument != 0) {
+                    open[depth++] = {head.indefinite ? 0 : head.argument * per_entry,
+                                     head.indefinite, map};
+                    continue;
+                }
+            } else if (head.major == CborMajor::kBytes || head.major == CborMajor::kText) {
+                if (!skip_string(head.major, head.argument, head.indefinite)) return false;
+            } else if (head.major == CborMajor::kSimple && head.indefinite) {
+                return fail("unexpected break");  // behind a tag
+            }
+        }
+        // One item is complete: so are the definite containers it was the last item of.
+        while (depth > 0 && !open[depth - 1].indefinite && --open[depth - 1].items == 0)
+            --depth;
+        if (depth == 0) return true;
+        if (open[depth - 1].indefinite) ++open[depth - 1].items;
+    }
 }
 
 }  // namespace msb::protocol

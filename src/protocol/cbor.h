@@ -60,7 +60,9 @@ class CborWriter {
     // `value` should be UTF-8: readers refuse a text string that is not.
     void text(std::string_view value);
     void bytes(std::span<const std::byte> value);
-    void boolean(bool value) { out_.push_back(std::byte{static_cast<unsigned char>(value ? 0xf5 : 0xf4)}); }
+    void boolean(bool value) {
+        out_.push_back(std::byte{static_cast<unsigned char>(value ? 0xf5 : 0xf4)});
+    }
     void null() { out_.push_back(std::byte{0xf6}); }
     void head(CborMajor major, std::uint64_t argument);
 
@@ -126,7 +128,7 @@ class CborReader {
   private:
     struct Head {
         CborMajor major;
-        bool indefinite;  // info 31: an open container or string, or "break" for kSimple
+        bool indefinite;   // info 31: an open container or string, or "break" for kSimple
         bool wide_simple;  // a float (info 25 to 27), for kSimple only
         std::uint64_t argument;
     };
@@ -144,6 +146,7 @@ class CborReader {
     bool mismatch(const Head& head, std::string_view expected);
     bool integer_parts(std::uint64_t& magnitude, bool& negative);
     bool out_of_range(std::uint64_t magnitude, bool negative, std::string_view type);
+    bool skip_string(CborMajor major, std::uint64_t size, bool indefinite);
     bool byte_array(Container array, Bytes& value);
 
     std::span<const std::byte> input_;
@@ -155,10 +158,14 @@ class CborReader {
 
 template <class Int>
 bool CborReader::integer(Int& value) {
-    constexpr std::array kNames = {std::string_view("u8"), std::string_view("u16"), std::string_view("u32"),
-                                   std::string_view("u64"), std::string_view("i8"), std::string_view("i16"),
+    constexpr std::array kNames = {std::string_view("u8"),  std::string_view("u16"),
+                                   std::string_view("u32"), std::string_view("u64"),
+                                   std::string_view("i8"),  std::string_view("i16"),
                                    std::string_view("i32"), std::string_view("i64")};
-    constexpr std::size_t kWidth = sizeof(Int) == 1 ? 0 : sizeof(Int) == 2 ? 1 : sizeof(Int) == 4 ? 2 : 3;
+    constexpr std::size_t kWidth = sizeof(Int) == 1   ? 0
+                                   : sizeof(Int) == 2 ? 1
+                                   : sizeof(Int) == 4 ? 2
+                                                      : 3;
     constexpr std::string_view kName = kNames[kWidth + (std::is_signed_v<Int> ? 4 : 0)];
     std::uint64_t magnitude = 0;
     bool negative = false;
@@ -167,7 +174,8 @@ bool CborReader::integer(Int& value) {
     constexpr auto kMax = static_cast<std::uint64_t>(std::numeric_limits<Int>::max());
     if (magnitude > kMax || (negative && !std::is_signed_v<Int>))
         return out_of_range(magnitude, negative, kName);
-    value = negative ? static_cast<Int>(-1 - static_cast<std::int64_t>(magnitude)) : static_cast<Int>(magnitude);
+    value = negative ? static_cast<Int>(-1 - static_cast<std::int64_t>(magnitude))
+                     : static_cast<Int>(magnitude);
     return true;
 }
 

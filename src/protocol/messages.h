@@ -275,9 +275,10 @@ struct FSetStat { std::uint64_t handle = 0; FsAttrs attrs; bool operator==(const
 // clang-format on
 }  // namespace fs
 
-using FsOp = std::variant<fs::RealPath, fs::Stat, fs::SetStat, fs::List, fs::ReadLink, fs::Symlink, fs::Mkdir,
-                          fs::Remove, fs::RemoveDir, fs::Copy, fs::Rename, fs::OpenFile, fs::OpenDir, fs::CloseHandle,
-                          fs::Read, fs::Write, fs::ReadDir, fs::FStat, fs::FSetStat>;
+using FsOp = std::variant<fs::RealPath, fs::Stat, fs::SetStat, fs::List, fs::ReadLink, fs::Symlink,
+                          fs::Mkdir, fs::Remove, fs::RemoveDir, fs::Copy, fs::Rename, fs::OpenFile,
+                          fs::OpenDir, fs::CloseHandle, fs::Read, fs::Write, fs::ReadDir, fs::FStat,
+                          fs::FSetStat>;
 
 struct FsRequest {
     static constexpr MessageType kType = MessageType::kFsRequest;
@@ -346,7 +347,7 @@ struct DeviceUpper {  // kind "device"
     std::string fstype;
     bool operator==(const DeviceUpper&) const = default;
 };
-struct TmpfsUpper {  // kind "tmpfs"
+struct TmpfsUpper {                         // kind "tmpfs"
     std::optional<std::uint32_t> size_mib;  // omitted
     bool operator==(const TmpfsUpper&) const = default;
 };
@@ -439,12 +440,12 @@ struct RuntimeFile {
 
 struct Bootstrap {
     static constexpr MessageType kType = MessageType::kBootstrap;
-    std::optional<BlockRoot> block_root;     // omitted
-    std::vector<DirMount> dir_mounts;        // omitted when empty, as are all lists below
+    std::optional<BlockRoot> block_root;  // omitted
+    std::vector<DirMount> dir_mounts;     // omitted when empty, as are all lists below
     std::vector<FileMount> file_mounts;
     std::vector<DiskMount> disk_mounts;
     std::vector<TmpfsMount> tmpfs_mounts;
-    std::optional<std::string> hostname;     // omitted, as are all optionals below
+    std::optional<std::string> hostname;  // omitted, as are all optionals below
     std::optional<std::string> host_alias;
     std::optional<GuestNetwork> network;
     std::vector<Rlimit> rlimits;
@@ -455,8 +456,10 @@ struct Bootstrap {
     std::optional<HandoffInit> handoff_init;
     // Our extensions, after all upstream keys, omitted when empty/false.
     std::vector<RuntimeFile> runtime_files;
-    bool runtime_share = false;    // true: /.msb is the virtiofs tag msb_runtime; false: a tmpfs of the guest
-    std::vector<std::byte> entropy;  // fresh host randomness mixed into the guest's CRNG before anything runs
+    bool runtime_share =
+        false;  // true: /.msb is the virtiofs tag msb_runtime; false: a tmpfs of the guest
+    std::vector<std::byte>
+        entropy;  // fresh host randomness mixed into the guest's CRNG before anything runs
     bool operator==(const Bootstrap&) const = default;
 };
 
