@@ -108,6 +108,9 @@ class FrameReader {
     std::size_t buffered() const noexcept { return end_ - begin_; }
     // Forgets bytes and error.
     void clear() noexcept;
+    // After "frame payload too short": drops that frame only, clears the error and returns true. After "frame too
+    // large", where no next frame can be found: false, nothing changes (spec/protocol.md section 7.4).
+    bool skip_short_frame() noexcept;
 
   private:
     void make_room(std::size_t at_least);

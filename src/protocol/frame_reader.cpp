@@ -88,6 +88,15 @@ std::optional<FrameView> FrameReader::next() {
                      .frame = whole};
 }
 
+bool FrameReader::skip_short_frame() noexcept {
+    if (!error_ || buffered() < kLengthPrefix) return false;
+    const std::uint32_t length = read_u32(buffer_.get() + begin_);
+    if (length >= kMinFrameLength || buffered() - kLengthPrefix < length) return false;
+    begin_ += kLengthPrefix + length;
+    error_.reset();
+    return true;
+}
+
 void FrameReader::clear() noexcept {
     begin_ = end_ = 0;
     error_.reset();
