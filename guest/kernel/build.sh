@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the guest kernel from Debian's kernel source and our configuration fragment.
+# Builds the guest kernel from Debian's kernel source, our patches and our configuration fragment.
 #
 # usage: build.sh [--output FILE] [--jobs N]
 #        build.sh --print-path
@@ -11,7 +11,7 @@
 #
 # The result is a stripped, uncompressed x86_64 ELF with a PVH entry point and no modules, in
 #   ${MSB_KERNEL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/microsandbox/kernel}/<hash>/{vmlinux,config}
-# where <hash> covers the fragment, this script and the version of the source package. An entry
+# where <hash> covers the fragment, the patches, this script and the version of the source package. An entry
 # appears by one rename, complete; a lock per hash makes concurrent callers build once. Progress and
 # errors go to standard error.
 set -euo pipefail
@@ -25,6 +25,7 @@ readonly needed_disk_kib=$((3 * 1024 * 1024))
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 readonly here fragment=$here/config.fragment
+readonly patches=("$here"/patches/*.patch)
 
 say() { printf 'kernel: %s\n' "$*" >&2; }
 fail() {
@@ -56,7 +57,7 @@ if [ -z "$version" ] || [ ! -r "$source_tarball" ]; then
     fail "the kernel source is not installed ($source_tarball is missing)" \
         "install the Debian package $source_package: run 'make deps', or 'apt-get install $source_package'"
 fi
-hash=$( { printf '%s\n' "$version"; cat -- "$fragment" "${BASH_SOURCE[0]}"; } | sha256sum | cut -c1-16)
+hash=$( { printf '%s\n' "$version"; cat -- "$fragment" "${patches[@]}" "${BASH_SOURCE[0]}"; } | sha256sum | cut -c1-16)
 cache=${MSB_KERNEL_CACHE:-${XDG_CACHE_HOME:-${HOME:?HOME is not set; set MSB_KERNEL_CACHE}/.cache}/microsandbox/kernel}
 entry=$cache/$hash
 if [ "$print_path" = yes ]; then
@@ -88,6 +89,7 @@ require bison bison
 require bc bc
 require xz xz-utils
 require perl perl
+require patch patch
 [ -e /usr/include/libelf.h ] || missing+=(libelf-dev)
 if [ ${#missing[@]} -gt 0 ]; then
     fail "tools for building the kernel are missing" \
@@ -156,6 +158,15 @@ tar --extract --file "$source_tarball" --directory "$work" \
     --exclude="$source_package/arch/xtensa/*.[chS]" \
     --exclude="$source_package/arch/*.dts*" \
     || fail "unpacking $source_tarball failed" "reinstall it: apt-get install --reinstall $source_package"
+
+for patch in "${patches[@]}"; do
+    # No fuzz: a hunk that has to be guessed at after a source update is one somebody must look at.
+    patch --directory "$src" --strip=1 --fuzz=0 --batch --forward --input "$patch" >"$log" 2>&1 || {
+        cat -- "$log" >&2
+        fail "guest/kernel/patches/${patch##*/} does not apply to $source_package $version (output above)" \
+            "bring the patch up to date with the new source"
+    }
+done
 
 say "configuring"
 kmake KCONFIG_ALLCONFIG="$fragment" allnoconfig >"$log" 2>&1 || {
