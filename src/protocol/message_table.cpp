@@ -53,12 +53,13 @@ constexpr std::array kTable = {
     Row{MessageType::kRuntimeHeartbeat, {"runtime.heartbeat", 7, kNone}},
     Row{MessageType::kRuntimeCpuTarget, {"runtime.cpu.target", 7, kNone}},
     Row{MessageType::kRuntimeCpuState, {"runtime.cpu.state", 7, kNone}},
+    Row{MessageType::kRuntimeFlow, {"runtime.flow", 7, kNone}},
 };
 
 constexpr bool in_enum_order() {
     for (std::size_t i = 0; i < kTable.size(); ++i)
         if (std::to_underlying(kTable[i].type) != i) return false;
-    return std::to_underlying(MessageType::kRuntimeCpuState) + 1 == kTable.size();
+    return std::to_underlying(MessageType::kRuntimeFlow) + 1 == kTable.size();
 }
 static_assert(in_enum_order(), "message_info() indexes the table by the type");
 

@@ -53,6 +53,7 @@ enum class MessageType : std::uint8_t {
     kRuntimeHeartbeat,  // runtime.heartbeat   G->H once per second
     kRuntimeCpuTarget,  // runtime.cpu.target  H->G
     kRuntimeCpuState,   // runtime.cpu.state   G->H
+    kRuntimeFlow,       // runtime.flow        H->G
 };
 
 // --- core -------------------------------------------------------------------------------------------------------
@@ -498,6 +499,17 @@ struct RuntimeCpuState {
     static constexpr MessageType kType = MessageType::kRuntimeCpuState;
     std::uint32_t online = 1;
     bool operator==(const RuntimeCpuState&) const = default;
+};
+
+// The client that owns the ids in [id_start, id_end_exclusive) does not keep up (or does again): the agent stops (goes on)
+// reading what these sessions produce, so that the backlog stays with the producer. Advice: an agent that ignores it is
+// held in check by the relay's hard limit.
+struct RuntimeFlow {
+    static constexpr MessageType kType = MessageType::kRuntimeFlow;
+    std::uint32_t id_start = 0;
+    std::uint32_t id_end_exclusive = 0;
+    bool paused = false;
+    bool operator==(const RuntimeFlow&) const = default;
 };
 
 }  // namespace msb::protocol

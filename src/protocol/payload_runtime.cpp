@@ -38,10 +38,18 @@ struct Schema<RuntimeCpuState> {
     static constexpr std::tuple fields{field("online", &RuntimeCpuState::online)};
 };
 
+template <>
+struct Schema<RuntimeFlow> {
+    static constexpr std::tuple fields{field("id_start", &RuntimeFlow::id_start),
+                                       field("id_end_exclusive", &RuntimeFlow::id_end_exclusive),
+                                       field("paused", &RuntimeFlow::paused)};
+};
+
 }  // namespace detail
 
 MSB_PROTOCOL_INSTANTIATE(RuntimeHeartbeat)
 MSB_PROTOCOL_INSTANTIATE(RuntimeCpuTarget)
 MSB_PROTOCOL_INSTANTIATE(RuntimeCpuState)
+MSB_PROTOCOL_INSTANTIATE(RuntimeFlow)
 
 }  // namespace msb::protocol
