@@ -56,7 +56,8 @@ struct MachineConfig {
     UniqueFd engine_stderr;
 };
 
-inline constexpr unsigned kMaxVcpus = 64;  // CONFIG_NR_CPUS of the guest kernel
+inline constexpr unsigned kMaxVcpus = 64;                   // CONFIG_NR_CPUS of the guest kernel
+inline constexpr std::uint64_t kMaxMemoryMib = 1ull << 20;  // 1 TiB: more is a mistyped unit
 // A guest can write to its console for ever; what is beyond this is dropped.
 inline constexpr std::uint64_t kConsoleLogLimit = 64ull << 20;
 
@@ -80,11 +81,12 @@ struct EngineOptions {
 
 // How a machine ended.
 enum class ExitKind {
-    kGuestShutdown,  // the guest powered off, halted or rebooted
-    kGuestPanic,     // kernel panic (PID 1 dying is one)
-    kHostRequest,    // kill()
-    kEngineKilled,   // the engine process died of a signal we did not send
-    kEngineError,    // the engine refused to start, failed, or reported an internal error
+    kGuestShutdown,     // the guest powered off, halted or rebooted
+    kGuestPanic,        // kernel panic (PID 1 dying is one)
+    kHostRequest,       // kill()
+    kEngineKilled,      // the engine process died of a signal we did not send
+    kEngineError,       // the engine refused to start or failed
+    kAcceleratorError,  // KVM cannot run this guest (internal error); the next start probes again
 };
 std::string_view to_string(ExitKind kind);  // "guest shutdown", "guest panic", ...
 

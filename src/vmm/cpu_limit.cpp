@@ -1,0 +1,47 @@
+#include "vmm/cpu_limit.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+namespace msb::vmm {
+namespace {
+
+std::vector<int> allowed_processors() {
+    std::vector<int> processors;
+    cpu_set_t allowed;
+    if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return processors;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+        if (CPU_ISSET(cpu, &allowed)) processors.push_back(cpu);
+    return processors;
+}
+
+}  // namespace
+
+void limit_threads(pid_t pid, const std::vector<std::int64_t>& threads, unsigned online) noexcept
+    try {
+    std::vector<int> processors = allowed_processors();
+    if (processors.empty()) return;
+    if (online != 0 && online < processors.size()) {
+        std::ranges::rotate(processors,
+                            processors.begin() + pid % static_cast<int>(processors.size()));
+        processors.resize(online);
+    }
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (const int cpu : processors)
+        CPU_SET(cpu, &set);
+    for (const std::int64_t thread : threads) {
+        if (thread <= 0 || thread > std::numeric_limits<pid_t>::max()) continue;
+        const std::string task = fmt::format("/proc/{}/task/{}", pid, thread);
+        if (::access(task.c_str(), F_OK) != 0) continue;
+        ::sched_setaffinity(static_cast<pid_t>(thread), sizeof set, &set);
+    }
+} catch (...) {  // out of memory: the limit stays as it was
+}
+
+}  // namespace msb::vmm
