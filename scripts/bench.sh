@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Runs every benchmark of a finished build, one after the other: bin/bench_* and the scripts bench/*.{sh,py}.
+#
+# usage: bench.sh [BUILD_DIR] [name...]
+#
+# With names, only benchmarks whose file name contains one of them. Scripts get the build folder in
+# MSB_BUILD_DIR. Fails when one fails; a benchmark's figures never do.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+build=${1:-build}
+[ $# -eq 0 ] || shift
+MSB_BUILD_DIR=$(cd -- "$build" && pwd) || {
+    echo "bench: error: $build does not exist: run 'make build' first" >&2
+    exit 1
+}
+export MSB_BUILD_DIR
+
+wanted() {
+    local name
+    [ $# -gt 1 ] || return 0
+    for name in "${@:2}"; do [[ ${1##*/} != *"$name"* ]] || return 0; done
+    return 1
+}
+shopt -s nullglob
+failed=() count=0
+for bench in "$build"/bin/bench_* bench/*.sh bench/*.py; do
+    if [ ! -x "$bench" ] || ! wanted "$bench" "$@"; then continue; fi
+    count=$((count + 1))
+    printf '\n== %s\n' "${bench##*/}"
+    "$bench" || failed+=("${bench##*/}")
+done
+[ "$count" -gt 0 ] || { echo "bench: error: no benchmark found in $build/bin or bench/" >&2; exit 1; }
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "bench: error: ${#failed[@]} of $count benchmarks failed: ${failed[*]}" >&2
+    exit 1
+fi

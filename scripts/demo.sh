@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Boots the demo root file system in a microVM and looks around in it.
+#
+# usage: demo.sh [BUILD_DIR]
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+build=${1:-build}
+msb=$build/bin/msb
+image=$build/share/microsandbox/busybox.raw
+for file in "$msb" "$image" "$build/lib/microsandbox/vmlinux" "$build/lib/microsandbox/initramfs.cpio"; do
+    [ -s "$file" ] || {
+        echo "demo: error: $file is missing: run 'make build' first" >&2
+        exit 1
+    }
+done
+# shellcheck disable=SC2016 # expanded by the shell in the guest
+script='uname -a; echo "I am $(id -un) with $(nproc) CPU and $(free -m | awk "/^Mem/ {print \$2}") MiB"; df -h / | tail -n 1; cat /etc/os-release'
+echo "+ $msb run $image -- /bin/sh -c '$script'"
+exec "$msb" run "$image" -- /bin/sh -c "$script"
