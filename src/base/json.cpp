@@ -230,6 +230,10 @@ Int to_integer(const Value& value) {
 }
 
 std::size_t to_variant(const Value& value, std::initializer_list<std::string_view> names) {
+    return to_variant(value, std::span(names.begin(), names.size()));
+}
+
+std::size_t to_variant(const Value& value, std::span<const std::string_view> names) {
     std::string text = to_string(value);
     std::size_t index = 0;
     for (std::string_view name : names) {

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -68,6 +69,7 @@ bool to_boolean(const Value& value);
 std::string to_string(const Value& value);
 std::vector<std::string> to_string_list(const Value& value);
 std::size_t to_variant(const Value& value, std::initializer_list<std::string_view> names);
+std::size_t to_variant(const Value& value, std::span<const std::string_view> names);
 const Value& expect_array(const Value& value);  // "invalid type: ..., expected a sequence"
 
 // Compact and pretty (2 spaces) text with UTF-8 kept and invalid UTF-8 replaced.
