@@ -70,7 +70,7 @@ template <class M>
 
 // The header and envelope of a frame whose payload ends in `data_size` bytes that the caller writes after it (writev):
 // for DataMessage types, so that bulk bytes are never copied into a frame buffer. At most kMaxDataFrameHead bytes.
-inline constexpr std::size_t kMaxDataFrameHead = 64;
+inline constexpr std::size_t kMaxDataFrameHead = 72;
 [[nodiscard]] bool append_data_frame_head(ByteBuffer& out, std::uint32_t id, MessageType type,
                                           std::size_t data_size,
                                           std::uint8_t generation = kGeneration);

@@ -12,7 +12,6 @@ namespace {
 
 // Most payloads are 24 to 255 bytes; others are moved by a few bytes once their length is known.
 constexpr std::size_t kGuessedPayloadHead = 2;
-constexpr std::size_t kMaxHead = 9;
 
 void write_u32(std::byte* to, std::uint32_t value) noexcept {
     for (int i = 3; i >= 0; --i, value >>= 8)
@@ -48,10 +47,10 @@ class HeadWriter {
     std::size_t size() const noexcept { return size_; }
 
   private:
-    // 9 header, 1 map, 2 + 2 + 2 keys, 2 generation, 2 + name, then heads of at most 5 bytes and the key "data".
-    static_assert(kMaxDataFrameHead >= 9 + 1 + 6 + 2 + 2 + 30 + 5 + 1 + 5,
-                  "the longest wire name with both heads fits");
-    std::byte bytes_[kMaxDataFrameHead + kMaxHead];
+    // Header, map, keys v t p, generation, name with its head, head of p, map, key "data", head of the data.
+    static_assert(kMaxDataFrameHead >= kHeaderSize + 1 + 3 * 2 + 2 + 2 + 30 + 5 + 1 + 5 + 5,
+                  "the longest wire name fits");
+    std::byte bytes_[kMaxDataFrameHead];
     std::size_t size_ = 0;
 };
 
