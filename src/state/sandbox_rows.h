@@ -63,6 +63,10 @@ SandboxRow get_sandbox(Database& database, std::string_view name);
 // `"x" was replaced (expected identity local:1, found local:11); refusing stale lifecycle operation`, or
 // Error{kSandboxNotFound}.
 SandboxRow get_sandbox_with_identity(Database& database, std::string_view name, std::int64_t id);
+void check_identity(const SandboxRow& row, std::int64_t id);  // the check alone
+
+// Throws Error{kSandboxAlreadyExists} "sandbox 'N' already exists; remove it, ...".
+[[noreturn]] void sandbox_already_exists(std::string_view name);
 
 // The smallest free slot in 1..65535 for a row that has none (a row keeps one it has). Returns the slot.
 // Throws Error{kRuntime} "network slot pool exhausted", or when the row is gone or no longer active.
