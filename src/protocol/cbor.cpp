@@ -113,7 +113,9 @@ bool CborReader::fail(std::string message) {
 }
 
 bool CborReader::fail_in(std::string_view field) {
-    error_.insert(0, "`" + std::string(field) + "`: ");
+    std::string placed = "`";
+    placed.append(field).append("`: ").append(error_);
+    error_ = std::move(placed);
     return false;
 }
 
@@ -206,11 +208,12 @@ bool CborReader::integer_parts(std::uint64_t& magnitude, bool& negative) {
 }
 
 bool CborReader::out_of_range(std::uint64_t magnitude, bool negative, std::string_view type) {
-    // -1 - magnitude, which may need 65 bits, spelled without them.
-    std::string text = negative ? "-1 - " + std::to_string(magnitude) : std::to_string(magnitude);
-    if (negative && magnitude != std::numeric_limits<std::uint64_t>::max())
-        text = "-" + std::to_string(magnitude + 1);
-    return fail("integer " + text + " is out of range for " + std::string(type));
+    std::string text = "integer ";
+    if (negative && magnitude == std::numeric_limits<std::uint64_t>::max())
+        text.append("-1 - ").append(std::to_string(magnitude));  // its absolute value needs 65 bits
+    else
+        text.append(negative ? "-" : "").append(std::to_string(magnitude + (negative ? 1 : 0)));
+    return fail(text.append(" is out of range for ").append(type));
 }
 
 bool CborReader::boolean(bool& value) {
