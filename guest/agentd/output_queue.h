@@ -1,0 +1,79 @@
+// Frames on their way to the host.
+//
+// send() and send_data() may be called from any thread; flush() only from the loop. Answers are always
+// accepted; producers of bulk data (pipes, sockets, file reads) look at congested() or wait_for_room()
+// first, so that a host that does not read costs kHighWater bytes of guest memory, not all of it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <span>
+
+#include "agentd/activity.h"
+#include "protocol/codec.h"
+
+namespace msb::agentd {
+
+class OutputQueue {
+  public:
+    static constexpr std::size_t kHighWater = std::size_t{1} << 20;
+    static constexpr std::size_t kLowWater = kHighWater / 4;
+    // Beyond this (answers to a flood of requests) the loop stops reading requests as well.
+    static constexpr std::size_t kInputStop = std::size_t{8} << 20;
+
+    // `wake` makes the loop call flush(); it is called from the sending thread when the queue was
+    // empty.
+    OutputQueue(Activity& activity, std::function<void()> wake)
+        : activity_(activity), wake_(std::move(wake)) {}
+
+    // False (and nothing is sent) when the frame would be larger than the protocol allows.
+    template <class M>
+    bool send(std::uint32_t id, const M& message) {
+        std::size_t before;
+        {
+            std::lock_guard lock(mutex_);
+            std::size_t start = pending_.size();
+            if (!protocol::append_frame(pending_, id, message)) return false;
+            before = size_.fetch_add(pending_.size() - start);
+        }
+        finish(M::kType, before);
+        return true;
+    }
+    // One frame of a DataMessage type.
+    void send_data(std::uint32_t id, protocol::MessageType type, std::span<const std::byte> data);
+
+    bool congested() const { return size_ > kHighWater; }
+    bool relieved() const { return size_ <= kLowWater; }
+    bool input_must_stop() const { return size_ > kInputStop; }
+    bool empty() const { return size_ == 0; }
+
+    // Blocks a worker thread until there is room. False when `abandoned` turned true meanwhile
+    // (wake_waiters() makes waiters look again) or when the queue was closed.
+    bool wait_for_room(const std::atomic<bool>& abandoned);
+    void wake_waiters();
+    // The agent is going away: no thread waits any more.
+    void close();
+
+    enum class Flush { kDrained, kBlocked, kFailed };
+    // Writes as much as the descriptor takes. kFailed leaves the reason in errno.
+    Flush flush(int fd);
+
+  private:
+    // Counts the message and wakes the loop when the queue had been empty.
+    void finish(protocol::MessageType type, std::size_t size_before);
+
+    Activity& activity_;
+    std::function<void()> wake_;
+    std::mutex mutex_;
+    std::condition_variable room_;
+    protocol::ByteBuffer pending_;       // guarded by mutex_
+    protocol::ByteBuffer writing_;       // loop thread only
+    std::size_t written_ = 0;            // of writing_
+    std::atomic<std::size_t> size_ = 0;  // pending_ and the rest of writing_
+    bool closed_ = false;                // guarded by mutex_
+};
+
+}  // namespace msb::agentd

@@ -1,0 +1,17 @@
+// Assembling the root file system on block devices and moving into it
+// (spec/guest-agent.md section 5.2).
+#pragma once
+
+#include "base/fd.h"
+#include "protocol/messages.h"
+
+namespace msb::agentd {
+
+// Mounts the root at /newroot. Returns a descriptor on the file system below an overlay, which
+// teardown must make read-only by itself; empty for other roots. Throws Failure.
+UniqueFd assemble_root(const protocol::BlockRoot& root);
+
+// Makes /newroot the root of this process and mounts the essentials there. Throws Failure.
+void enter_new_root();
+
+}  // namespace msb::agentd
