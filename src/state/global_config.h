@@ -2,8 +2,8 @@
 // it: the data home, default values, the backend.
 //
 //  - The profile reader (load_profiles) fails on any syntax or type error of its own part.
-//  - The local reader (load_local_config) fails on nothing but a wrong syntax reported by the profile reader first: a
-//    type error anywhere in its part discards the whole local configuration.
+//  - The local reader (load_local_config) fails on nothing: any error in its part silently discards the whole local
+//    configuration. (A syntax error has stopped the profile reader before.)
 #pragma once
 
 #include <cstdint>
@@ -95,8 +95,6 @@ LocalConfig load_local_config(const std::filesystem::path& file);
 // The same, but a problem is Error{kInvalidConfig} "failed to parse config `P`: ..." (registry subcommands).
 LocalConfig load_local_config_strict(const std::filesystem::path& file);
 LocalConfig parse_local_config(std::string_view text);  // throws Error{kJson}
-// Registry login and logout: 2-space pretty JSON and a newline, from the local part only. Published atomically.
-void save_local_config(const std::filesystem::path& file, const LocalConfig& config);
 
 // The rules of `sandbox_defaults` that are checked when a sandbox is built from them: throws Error{kInvalidConfig}.
 void validate_sandbox_defaults(const LocalConfig& config);
@@ -119,7 +117,9 @@ struct Backend {
 // Throws Error{kInvalidConfig}: "failed to read SDK config at P: E", "failed to parse SDK config at P: E", the profile errors.
 // Credentials of a cloud choice are checked here as upstream does, and never kept.
 Backend choose_backend();
-// Throws Error{kUnsupported} when the choice is not local: this implementation only runs sandboxes on this machine.
-void require_local_backend(const Backend& backend);
+// Throws Error{kUnsupported} "<operation> is not supported by this backend: use a local backend" unless the choice is
+// local: this implementation only runs sandboxes on this machine. `operation` is one of sdk.md section 2.2, e.g.
+// "Sandbox::create".
+void require_local_backend(const Backend& backend, std::string_view operation);
 
 }  // namespace msb::state

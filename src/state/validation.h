@@ -31,8 +31,10 @@ bool is_reserved_label_key(
 void validate_labels(const std::map<std::string, std::string>& labels);
 void validate_env(const std::vector<EnvVar>& env);
 void validate_resources(const Resources& resources);
-// Source present; bind path and disk image exist and have the right type; patches fit the image; root disk rules.
+// Source present, root disk rules, patches fit the image. Touches no file.
 void validate_image(const SandboxConfig& config);
+// Source present; bind path and disk image exist and have the right type.
+void validate_image_source(const SandboxConfig& config);
 void validate_root_disk(const OciImage& image, const SandboxConfig& config);
 void validate_rlimits(const std::vector<Rlimit>& rlimits);
 // Normalises every guest path, checks all mounts, then sorts them by (component count, path).
