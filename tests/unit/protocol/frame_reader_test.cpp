@@ -56,6 +56,24 @@ TEST(FrameReader, RefusesTooShortFrameOnceItsBytesAreThere) {
     EXPECT_EQ(empty.error(), "frame payload too short: 0 bytes (minimum 5)");
 }
 
+// protocol.md section 7.4: what the relay does with corrupt guest data.
+TEST(FrameReader, SkipsOnlyShortFrames) {
+    FrameReader reader;
+    EXPECT_FALSE(reader.skip_short_frame()) << "nothing is wrong";
+    reader.append(from_hex("00000002 abcd"));
+    reader.append(data_frame(9, 1));
+    EXPECT_FALSE(reader.next());
+    EXPECT_TRUE(reader.skip_short_frame());
+    EXPECT_FALSE(reader.error());
+    const auto frame = reader.next();
+    ASSERT_TRUE(frame);
+    EXPECT_EQ(frame->id, 9u);
+    reader.append(from_hex("ffffffff 00"));
+    EXPECT_FALSE(reader.next());
+    EXPECT_FALSE(reader.skip_short_frame());
+    EXPECT_TRUE(reader.error());
+}
+
 TEST(FrameReader, AcceptsAnEmptyBody) {
     FrameReader reader;
     reader.append(from_hex("00000005 01020304 80"));
