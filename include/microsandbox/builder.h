@@ -41,6 +41,8 @@ enum class VsockType : std::uint8_t { kStream, kDatagram };
 // The root file system. Exactly one of oci(), disk(), bind().
 class MICROSANDBOX_API ImageBuilder {
   public:
+    struct Impl;  // incomplete outside the library
+
     ImageBuilder& oci(std::string reference);
     ImageBuilder& disk(std::string path);
     ImageBuilder& bind(std::string path);
@@ -52,7 +54,6 @@ class MICROSANDBOX_API ImageBuilder {
 
   private:
     friend class SandboxBuilder;
-    struct Impl;
     explicit ImageBuilder(Impl& impl) : impl_(&impl) {}
     Impl* impl_;
 };
@@ -60,6 +61,8 @@ class MICROSANDBOX_API ImageBuilder {
 // The writable disk over an OCI image.
 class MICROSANDBOX_API RootDiskBuilder {
   public:
+    struct Impl;  // incomplete outside the library
+
     RootDiskBuilder& size(std::uint32_t mib);
     RootDiskBuilder& tmpfs();
     RootDiskBuilder& flat();
@@ -70,7 +73,6 @@ class MICROSANDBOX_API RootDiskBuilder {
 
   private:
     friend class SandboxBuilder;
-    struct Impl;
     explicit RootDiskBuilder(Impl& impl) : impl_(&impl) {}
     Impl* impl_;
 };
@@ -79,6 +81,8 @@ class MICROSANDBOX_API RootDiskBuilder {
 // validated and then refused with Error{kUnsupported} at create.
 class MICROSANDBOX_API MountBuilder {
   public:
+    struct Impl;  // incomplete outside the library
+
     MountBuilder& bind(std::string host_path);
     MountBuilder& named(std::string volume);
     MountBuilder& tmpfs();
@@ -98,7 +102,6 @@ class MICROSANDBOX_API MountBuilder {
 
   private:
     friend class SandboxBuilder;
-    struct Impl;
     explicit MountBuilder(Impl& impl) : impl_(&impl) {}
     Impl* impl_;
 };
@@ -142,6 +145,8 @@ using Patch = std::variant<PatchText, PatchFile, PatchCopyFile, PatchCopyDir, Pa
 
 class MICROSANDBOX_API SandboxBuilder {
   public:
+    struct Impl;  // incomplete outside the library
+
     explicit SandboxBuilder(std::string name);
     // From a configuration document as stored (spec/state.md section 9); throws Error{kJson} when it cannot be read.
     static SandboxBuilder from_config_json(std::string_view json);
@@ -229,7 +234,6 @@ class MICROSANDBOX_API SandboxBuilder {
     Sandbox connect_or_create(bool detached = false, std::stop_token stop = {}) const;
 
   private:
-    struct Impl;
     explicit SandboxBuilder(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
 };

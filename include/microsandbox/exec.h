@@ -92,6 +92,8 @@ using ExecEvent =
 // The input of a running command (StdinMode::kPipe). Movable; destroying it does not close the input.
 class MICROSANDBOX_API ExecStdin {
   public:
+    struct Impl;  // incomplete outside the library
+
     ExecStdin(ExecStdin&&) noexcept;
     ExecStdin& operator=(ExecStdin&&) noexcept;
     ~ExecStdin();
@@ -104,7 +106,6 @@ class MICROSANDBOX_API ExecStdin {
 
   private:
     friend class ExecHandle;
-    struct Impl;
     explicit ExecStdin(std::shared_ptr<Impl> impl);
     std::shared_ptr<Impl> impl_;
 };
@@ -113,13 +114,14 @@ class MICROSANDBOX_API ExecStdin {
 // effect once it ended. They do not keep the session alive.
 class MICROSANDBOX_API ExecControl {
   public:
+    struct Impl;  // incomplete outside the library
+
     void signal(int number) const;  // 1..31, to the whole process group
     void kill() const;              // signal 9
     void resize(std::uint16_t rows, std::uint16_t cols) const;
 
   private:
     friend class ExecHandle;
-    struct Impl;
     explicit ExecControl(std::weak_ptr<Impl> impl);
     std::weak_ptr<Impl> impl_;
 };
@@ -134,6 +136,8 @@ struct ExecPoll {
 // and the guest then kills the process and its process group.
 class MICROSANDBOX_API ExecHandle {
   public:
+    struct Impl;  // incomplete outside the library
+
     ExecHandle(ExecHandle&&) noexcept;
     ExecHandle& operator=(ExecHandle&&) noexcept;
     ~ExecHandle();
@@ -164,7 +168,6 @@ class MICROSANDBOX_API ExecHandle {
   private:
     friend class Sandbox;
     friend struct ExecAccess;
-    struct Impl;
     explicit ExecHandle(std::shared_ptr<Impl> impl);
     std::shared_ptr<Impl> impl_;
 };

@@ -68,6 +68,8 @@ struct FsOpenOptions {
 // A file being read. Destroying it early closes its connection.
 class MICROSANDBOX_API FsReadStream {
   public:
+    struct Impl;  // incomplete outside the library
+
     FsReadStream(FsReadStream&&) noexcept;
     FsReadStream& operator=(FsReadStream&&) noexcept;
     ~FsReadStream();
@@ -78,7 +80,6 @@ class MICROSANDBOX_API FsReadStream {
   private:
     friend class SandboxFs;
     friend class FsFile;
-    struct Impl;
     explicit FsReadStream(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
 };
@@ -86,6 +87,8 @@ class MICROSANDBOX_API FsReadStream {
 // A file being written. close() reports errors of earlier writes; destroying the stream without it loses them.
 class MICROSANDBOX_API FsWriteStream {
   public:
+    struct Impl;  // incomplete outside the library
+
     FsWriteStream(FsWriteStream&&) noexcept;
     FsWriteStream& operator=(FsWriteStream&&) noexcept;
     ~FsWriteStream();
@@ -95,7 +98,6 @@ class MICROSANDBOX_API FsWriteStream {
   private:
     friend class SandboxFs;
     friend class FsFile;
-    struct Impl;
     explicit FsWriteStream(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
 };
@@ -103,6 +105,8 @@ class MICROSANDBOX_API FsWriteStream {
 // A file held open in the guest over its own connection; closed when destroyed.
 class MICROSANDBOX_API FsFile {
   public:
+    struct Impl;  // incomplete outside the library
+
     FsFile(FsFile&&) noexcept;
     FsFile& operator=(FsFile&&) noexcept;
     ~FsFile();
@@ -121,7 +125,6 @@ class MICROSANDBOX_API FsFile {
 
   private:
     friend class SandboxFs;
-    struct Impl;
     explicit FsFile(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
 };
@@ -129,6 +132,8 @@ class MICROSANDBOX_API FsFile {
 // A directory held open in the guest; closed when destroyed.
 class MICROSANDBOX_API FsDir {
   public:
+    struct Impl;  // incomplete outside the library
+
     FsDir(FsDir&&) noexcept;
     FsDir& operator=(FsDir&&) noexcept;
     ~FsDir();
@@ -140,13 +145,14 @@ class MICROSANDBOX_API FsDir {
 
   private:
     friend class SandboxFs;
-    struct Impl;
     explicit FsDir(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
 };
 
 class MICROSANDBOX_API SandboxFs {
   public:
+    struct Impl;  // incomplete outside the library
+
     SandboxFs(const SandboxFs&);
     SandboxFs(SandboxFs&&) noexcept;
     SandboxFs& operator=(const SandboxFs&);
@@ -195,7 +201,6 @@ class MICROSANDBOX_API SandboxFs {
   private:
     friend class Sandbox;
     friend class SandboxHandle;
-    struct Impl;
     explicit SandboxFs(std::shared_ptr<Impl> impl);
     std::shared_ptr<Impl> impl_;
 };

@@ -57,6 +57,8 @@ struct LogStreamOptions {
 // Entries as they are written; in order within each file. Move-only, one thread at a time.
 class MICROSANDBOX_API LogStream {
   public:
+    struct Impl;  // incomplete outside the library
+
     LogStream(LogStream&&) noexcept;
     LogStream& operator=(LogStream&&) noexcept;
     ~LogStream();
@@ -73,7 +75,6 @@ class MICROSANDBOX_API LogStream {
   private:
     friend class Sandbox;
     friend class SandboxHandle;
-    struct Impl;
     explicit LogStream(std::unique_ptr<Impl> impl);
     std::unique_ptr<Impl> impl_;
 };

@@ -95,6 +95,8 @@ class Sandbox;
 // the name still belongs to the same sandbox: Error{kSandboxReplaced} otherwise, Error{kSandboxNotFound} when it is gone.
 class MICROSANDBOX_API SandboxHandle {
   public:
+    struct Impl;  // incomplete outside the library
+
     SandboxHandle(const SandboxHandle&);
     SandboxHandle(SandboxHandle&&) noexcept;
     SandboxHandle& operator=(const SandboxHandle&);
@@ -144,7 +146,6 @@ class MICROSANDBOX_API SandboxHandle {
   private:
     friend class Sandbox;
     friend struct HandleAccess;
-    struct Impl;
     explicit SandboxHandle(std::shared_ptr<const Impl> impl);
     std::shared_ptr<const Impl> impl_;
 };
@@ -157,6 +158,8 @@ struct SandboxPage {
 // A running sandbox this process talks to. Copies share one object.
 class MICROSANDBOX_API Sandbox {
   public:
+    struct Impl;  // incomplete outside the library
+
     static SandboxBuilder builder(std::string name);
 
     // Boots a sandbox that exists and is created, stopped or crashed, with its stored configuration; the result owns
@@ -260,7 +263,6 @@ class MICROSANDBOX_API Sandbox {
     friend class SandboxBuilder;
     friend class SandboxHandle;
     friend struct SandboxAccess;
-    struct Impl;
     explicit Sandbox(std::shared_ptr<Impl> impl);
     std::shared_ptr<Impl> impl_;
 };
