@@ -16,9 +16,10 @@ namespace {
 // A microvm without ACPI has eight virtio-mmio windows, wired to the ISA interrupts 5 to 12. The
 // fourth shares line 8 with the real-time clock, whose driver does not share, so it stays empty.
 constexpr std::array<unsigned, 7> kIsaSlots = {0, 1, 2, 4, 5, 6, 7};
-// With ACPI and a second IO-APIC there are 24 windows with lines of their own; the guest kernel
-// finds them in the DSDT. That costs boot time (docs/engine.md), so only large machines get it.
-constexpr std::size_t kAcpiSlots = 24;
+// A machine with more devices than that is a q35 with virtio on PCI: it starts slower (SeaBIOS,
+// ACPI and PCI enumeration, docs/engine.md) and has thirty slots besides its own two.
+constexpr std::size_t kPciSlots = 30;
+constexpr unsigned kFirstPciSlot = 1;
 
 constexpr std::uint64_t kWindowBase = 0xfeb00000;  // VIRTIO_MMIO_BASE of QEMU's microvm
 constexpr unsigned kWindowSize = 512;
@@ -28,7 +29,7 @@ constexpr std::size_t kMaxKernelCommandLine = 2047;  // COMMAND_LINE_SIZE of x86
 constexpr std::size_t kMaxSerialBytes = 20;          // VIRTIO_BLK_ID_BYTES
 constexpr std::size_t kMaxPorts = 30;                // virtio-serial: 31 ports, port 0 is a console
 
-bool needs_acpi(const MachineConfig& config) {
+bool is_wide(const MachineConfig& config) {
     return virtio_device_count(config) > kIsaSlots.size();
 }
 
@@ -44,9 +45,24 @@ bool is_word(std::string_view text) {
     return !text.empty() && std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
 }
 
-std::string bus(const MachineConfig& config, std::size_t index) {
-    return fmt::format("virtio-mmio-bus.{}", needs_acpi(config) ? index : kIsaSlots.at(index));
-}
+// Hands out the places of virtio devices, in the order in which the guest finds them.
+class DeviceSlots {
+  public:
+    explicit DeviceSlots(const MachineConfig& config) : wide_(is_wide(config)) {}
+    // `type` is "virtio-blk", "virtio-rng", ...
+    json::Value next(std::string_view type) {
+        const std::size_t index = used_++;
+        if (wide_)
+            return {{"driver", fmt::format("{}-pci", type)},
+                    {"addr", fmt::format("{:#x}", kFirstPciSlot + index)}};
+        return {{"driver", fmt::format("{}-device", type)},
+                {"bus", fmt::format("virtio-mmio-bus.{}", kIsaSlots.at(index))}};
+    }
+
+  private:
+    bool wide_;
+    std::size_t used_ = 0;
+};
 
 // Keys and values that come from outside go through JSON, where nothing needs QEMU's own escaping.
 void add_device(std::vector<std::string>& argv, const json::Value& device) {
@@ -55,7 +71,7 @@ void add_device(std::vector<std::string>& argv, const json::Value& device) {
 }
 
 void add_disk(std::vector<std::string>& argv, const Disk& disk, const DiskSource& source,
-              std::size_t index, const std::string& slot) {
+              std::size_t index, json::Value device) {
     const std::string node = fmt::format("disk{}", index);
     json::Value file{{"driver", source.block_device ? "host_device" : "file"}};
     if (source.fd >= 0) {
@@ -87,14 +103,14 @@ void add_disk(std::vector<std::string>& argv, const Disk& disk, const DiskSource
     argv.emplace_back("-blockdev");
     argv.push_back(json::dump(top));
 
-    json::Value device{{"driver", "virtio-blk-device"}, {"bus", slot}, {"drive", node}};
+    device["drive"] = node;
     if (!disk.serial.empty()) device["serial"] = disk.serial;
     add_device(argv, device);
 }
 
 }  // namespace
 
-const std::size_t kMaxVirtioDevices = kAcpiSlots;
+const std::size_t kMaxVirtioDevices = kPciSlots;
 
 std::size_t virtio_device_count(const MachineConfig& config) {
     return 2 + (has_balloon(config) ? 1 : 0) + config.disks.size();
@@ -139,7 +155,7 @@ std::string kernel_command_line(const MachineConfig& config) {
     std::string line = "console=ttyS0 reboot=t panic=-1 rdinit=/init";
     line += fmt::format(" transparent_hugepage={}", config.transparent_hugepage);
     if (config.max_vcpus > config.vcpus) line += fmt::format(" maxcpus={}", config.vcpus);
-    if (!needs_acpi(config)) {
+    if (!is_wide(config)) {
         line += " acpi=off pci=off";
         // In this order, so that disks are named in this order.
         for (std::size_t i = 0; i < virtio_device_count(config); ++i)
@@ -155,37 +171,40 @@ std::string kernel_command_line(const MachineConfig& config) {
 std::vector<std::string> engine_arguments(const MachineConfig& config, const EngineLayout& layout,
                                           Accelerator accelerator) {
     std::string machine =
-        "microvm,x-option-roms=off,isa-serial=on,rtc=on,pit=on,pic=on,auto-kernel-cmdline=off,"
-        "mem-merge=off,dump-guest-core=off,memory-backend=mem";
-    machine += needs_acpi(config) ? ",acpi=on,ioapic2=on" : ",acpi=off";
-    std::vector<std::string> argv = {
-        "-M", machine, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-name",
-        "microsandbox,debug-threads=on", "-sandbox",
-        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny", "-accel",
-        accelerator == Accelerator::kKvm ? "kvm" : "tcg,thread=multi", "-cpu", "max", "-smp",
-        std::to_string(config.max_vcpus), "-m", fmt::format("{}M", config.max_memory_mib),
-        // reserve=off: memory the guest has not touched is not charged against overcommit limits.
-        "-object",
-        fmt::format("memory-backend-ram,id=mem,size={}M,share=off,merge=off,dump=off,reserve=off",
-                    config.max_memory_mib),
-        "-kernel", layout.kernel.string(), "-append", kernel_command_line(config)};
-    if (!layout.initramfs.empty()) {
-        argv.emplace_back("-initrd");
-        argv.push_back(layout.initramfs.string());
-    }
-
+        is_wide(config) ? "q35,sata=off,smbus=off,usb=off,graphics=off"
+                        : "microvm,x-option-roms=off,isa-serial=on,rtc=on,pit=on,pic=on,acpi=off,"
+                          "auto-kernel-cmdline=off";
+    machine += ",mem-merge=off,dump-guest-core=off,memory-backend=mem";
+    std::vector<std::string> argv = {"-nodefaults", "-no-user-config", "-no-reboot"};
     const auto add = [&](std::string_view option, std::string value) {
         argv.emplace_back(option);
         argv.push_back(std::move(value));
     };
+    add("-display", "none");
+    add("-name", "microsandbox,debug-threads=on");
+    add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    add("-machine", machine);
+    add("-accel", accelerator == Accelerator::kKvm ? "kvm" : "tcg,thread=multi");
+    add("-cpu", "max");
+    add("-smp", std::to_string(config.max_vcpus));
+    add("-m", fmt::format("{}M", config.max_memory_mib));
+    // reserve=off: memory the guest has not touched is not charged against overcommit limits.
+    add("-object",
+        fmt::format("memory-backend-ram,id=mem,size={}M,share=off,merge=off,dump=off,reserve=off",
+                    config.max_memory_mib));
+    add("-kernel", layout.kernel.string());
+    if (!layout.initramfs.empty()) add("-initrd", layout.initramfs.string());
+    add("-append", kernel_command_line(config));
+
     add("-chardev", fmt::format("socket,id=qmp,fd={}", layout.qmp_fd));
     add("-mon", "chardev=qmp,mode=control");
     add("-chardev", fmt::format("socket,id=console,fd={}", layout.console_fd));
     add("-serial", "chardev:console");
 
-    std::size_t slot = 0;
-    add_device(argv,
-               {{"driver", "virtio-serial-device"}, {"id", "ports"}, {"bus", bus(config, slot++)}});
+    DeviceSlots slots(config);
+    json::Value ports = slots.next("virtio-serial");
+    ports["id"] = "ports";
+    add_device(argv, ports);
     for (std::size_t i = 0; i < config.ports.size(); ++i) {
         const std::string id = fmt::format("port{}", i + 1);
         add("-chardev", fmt::format("socket,id={},fd={}", id, layout.port_fds.at(i)));
@@ -195,13 +214,14 @@ std::vector<std::string> engine_arguments(const MachineConfig& config, const Eng
                           {"chardev", id},
                           {"name", config.ports[i].name}});
     }
-    add_device(argv, {{"driver", "virtio-rng-device"}, {"bus", bus(config, slot++)}});
-    if (has_balloon(config))
-        add_device(argv, {{"driver", "virtio-balloon-device"},
-                          {"bus", bus(config, slot++)},
-                          {"free-page-reporting", true}});
+    add_device(argv, slots.next("virtio-rng"));
+    if (has_balloon(config)) {
+        json::Value balloon = slots.next("virtio-balloon");
+        balloon["free-page-reporting"] = true;
+        add_device(argv, balloon);
+    }
     for (std::size_t i = 0; i < config.disks.size(); ++i)
-        add_disk(argv, config.disks[i], layout.disks.at(i), i, bus(config, slot++));
+        add_disk(argv, config.disks[i], layout.disks.at(i), i, slots.next("virtio-blk"));
     return argv;
 }
 
