@@ -1,0 +1,252 @@
+#include "image/streams.h"
+
+#include <isa-l/igzip_lib.h>
+#include <openssl/evp.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <vector>
+
+#include "base/encoding.h"
+#include "base/error.h"
+
+namespace msb::image {
+
+namespace {
+
+constexpr std::size_t kInputBuffer = 256 * 1024;
+constexpr unsigned kZstdMaxWindowLog = 27;  // 128 MiB: what zstd's own command accepts by default
+
+}  // namespace
+
+FileSource::FileSource(UniqueFd fd, std::uint64_t offset, std::uint64_t length)
+    : owned_(std::move(fd)), fd_(owned_.get()), offset_(offset), left_(length) {}
+
+FileSource FileSource::borrow(int fd, std::uint64_t offset, std::uint64_t length) {
+    return {fd, offset, length};
+}
+
+std::size_t FileSource::read(std::span<std::byte> out) {
+    std::size_t want = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), left_));
+    for (;;) {
+        ssize_t n = ::pread(fd_, out.data(), want, static_cast<off_t>(offset_));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) throw_os_error(errno, "read layer");
+        offset_ += static_cast<std::uint64_t>(n);
+        left_ -= static_cast<std::uint64_t>(n);
+        return static_cast<std::size_t>(n);
+    }
+}
+
+struct Sha256::Context {
+    EVP_MD_CTX* evp = EVP_MD_CTX_new();
+    ~Context() { EVP_MD_CTX_free(evp); }
+};
+
+Sha256::Sha256() : context_(std::make_unique<Context>()) {
+    if (context_->evp == nullptr || EVP_DigestInit_ex(context_->evp, EVP_sha256(), nullptr) != 1)
+        throw Error(ErrorCode::kRuntime, "SHA-256 is not available in this OpenSSL");
+}
+Sha256::~Sha256() = default;
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+
+void Sha256::update(std::span<const std::byte> bytes) {
+    EVP_DigestUpdate(context_->evp, bytes.data(), bytes.size());
+}
+
+std::string Sha256::hex() {
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
+    unsigned length = 0;
+    EVP_DigestFinal_ex(context_->evp, digest.data(), &length);
+    return msb::hex({reinterpret_cast<const char*>(digest.data()), length});
+}
+
+std::size_t HashingSource::read(std::span<std::byte> out) {
+    std::size_t n = source_.read(out);
+    hash_.update(out.first(n));
+    bytes_ += n;
+    return n;
+}
+
+std::string HashingSource::finish() {
+    std::vector<std::byte> sink(kInputBuffer);
+    while (read(sink) > 0) {
+    }
+    return "sha256:" + hash_.hex();
+}
+
+std::size_t CountingSource::read(std::span<std::byte> out) {
+    std::size_t n = source_.read(out);
+    total_ += n;
+    progress_(total_);
+    return n;
+}
+
+Compression compression_of_media_type(std::string_view media_type) {
+    if (media_type.contains("gzip")) return Compression::kGzip;
+    if (media_type.contains("zstd")) return Compression::kZstd;
+    return Compression::kNone;
+}
+
+Compression sniff_compression(std::span<const std::byte> head) {
+    auto starts = [&](std::initializer_list<unsigned char> magic) {
+        return head.size() >= magic.size() &&
+               std::equal(magic.begin(), magic.end(), head.begin(),
+                          [](unsigned char a, std::byte b) { return std::byte{a} == b; });
+    };
+    if (starts({0x1F, 0x8B})) return Compression::kGzip;
+    if (starts({0x28, 0xB5, 0x2F, 0xFD})) return Compression::kZstd;
+    return Compression::kNone;
+}
+
+namespace {
+
+class PassThrough : public ByteSource {
+  public:
+    explicit PassThrough(ByteSource& source) : source_(source) {}
+    std::size_t read(std::span<std::byte> out) override { return source_.read(out); }
+
+  private:
+    ByteSource& source_;
+};
+
+// One or more gzip members (RFC 1952), checked against their CRC and length by ISA-L.
+class GzipSource : public ByteSource {
+  public:
+    explicit GzipSource(ByteSource& source) : source_(source), input_(kHeadroom + kInputBuffer) {
+        start_member();
+    }
+
+    std::size_t read(std::span<std::byte> out) override {
+        if (out.empty() || ended_) return 0;
+        state_->next_out = reinterpret_cast<std::uint8_t*>(out.data());
+        state_->avail_out =
+            static_cast<std::uint32_t>(std::min<std::size_t>(out.size(), UINT32_MAX));
+        std::uint32_t space = state_->avail_out;
+        while (state_->avail_out == space) {
+            if (state_->avail_in == 0 && !refill()) {
+                if (!between_members_)
+                    throw Error(ErrorCode::kImage, "unexpected end of gzip data");
+                ended_ = true;
+                return 0;
+            }
+            between_members_ = false;
+            int result = isal_inflate(state_.get());
+            if (result != ISAL_DECOMP_OK) throw Error(ErrorCode::kImage, "damaged gzip data");
+            if (state_->block_state == ISAL_BLOCK_FINISH) end_member();
+            if (ended_) break;
+        }
+        return space - state_->avail_out;
+    }
+
+  private:
+    void start_member() {
+        isal_inflate_init(state_.get());
+        state_->crc_flag = ISAL_GZIP;
+    }
+
+    // What follows a member is another member, or padding that is not part of the data.
+    void end_member() {
+        std::uint8_t* next_in = state_->next_in;
+        std::uint32_t avail_in = state_->avail_in;
+        std::uint8_t* next_out = state_->next_out;
+        std::uint32_t avail_out = state_->avail_out;
+        // Bytes that the bit reader took ahead belong to the next member. They may have come with the previous refill:
+        // the headroom keeps them.
+        std::uint32_t ahead = static_cast<std::uint32_t>(std::max(state_->read_in_length, 0) / 8);
+        if (ahead > kHeadroom) throw Error(ErrorCode::kImage, "damaged gzip data");
+        next_in -= ahead;
+        avail_in += ahead;
+        start_member();
+        state_->next_in = next_in;
+        state_->avail_in = avail_in;
+        state_->next_out = next_out;
+        state_->avail_out = avail_out;
+        between_members_ = true;
+        if (avail_in == 0 && !refill()) ended_ = true;
+        if (state_->avail_in > 0 && *state_->next_in != 0x1F) ended_ = true;
+    }
+
+    // All input is consumed: its last bytes move in front of the new ones.
+    bool refill() {
+        std::copy_n(input_.begin() + static_cast<std::ptrdiff_t>(filled_), kHeadroom,
+                    input_.begin());
+        std::span<std::byte> room = std::span(input_).subspan(kHeadroom);
+        std::size_t n = source_.read(room);
+        filled_ = n;
+        state_->next_in = reinterpret_cast<std::uint8_t*>(room.data());
+        state_->avail_in = static_cast<std::uint32_t>(n);
+        return n > 0;
+    }
+
+    static constexpr std::size_t kHeadroom =
+        8;  // inflate_state reads ahead at most one 64-bit word
+    ByteSource& source_;
+    std::vector<std::byte> input_;
+    std::size_t filled_ = 0;  // bytes of the last refill
+    std::unique_ptr<inflate_state> state_ = std::make_unique<inflate_state>();
+    bool between_members_ = false;
+    bool ended_ = false;
+};
+
+class ZstdSource : public ByteSource {
+  public:
+    explicit ZstdSource(ByteSource& source) : source_(source), input_(kInputBuffer) {
+        if (!stream_) throw Error(ErrorCode::kRuntime, "cannot create a zstd decoder");
+        ZSTD_DCtx_setParameter(stream_.get(), ZSTD_d_windowLogMax, kZstdMaxWindowLog);
+    }
+
+    std::size_t read(std::span<std::byte> out) override {
+        ZSTD_outBuffer output{out.data(), out.size(), 0};
+        while (output.pos == 0 && !out.empty()) {
+            if (position_ == filled_) {
+                filled_ = source_.read(input_);
+                position_ = 0;
+                if (filled_ == 0) {
+                    if (!at_frame_end_)
+                        throw Error(ErrorCode::kImage, "unexpected end of zstd data");
+                    return 0;
+                }
+            }
+            ZSTD_inBuffer in{input_.data(), filled_, position_};
+            std::size_t hint = ZSTD_decompressStream(stream_.get(), &output, &in);
+            if (ZSTD_isError(hint) != 0)
+                throw Error(ErrorCode::kImage,
+                            std::string("damaged zstd data: ") + ZSTD_getErrorName(hint));
+            position_ = in.pos;
+            at_frame_end_ = hint == 0;
+        }
+        return output.pos;
+    }
+
+  private:
+    struct Free {
+        void operator()(ZSTD_DStream* stream) const { ZSTD_freeDStream(stream); }
+    };
+    ByteSource& source_;
+    std::vector<std::byte> input_;
+    std::unique_ptr<ZSTD_DStream, Free> stream_{ZSTD_createDStream()};
+    std::size_t filled_ = 0;
+    std::size_t position_ = 0;
+    bool at_frame_end_ = true;
+};
+
+}  // namespace
+
+std::unique_ptr<ByteSource> decompress(ByteSource& source, Compression compression) {
+    switch (compression) {
+        case Compression::kGzip:
+            return std::make_unique<GzipSource>(source);
+        case Compression::kZstd:
+            return std::make_unique<ZstdSource>(source);
+        case Compression::kNone:
+            break;
+    }
+    return std::make_unique<PassThrough>(source);
+}
+
+}  // namespace msb::image
