@@ -21,8 +21,8 @@ constexpr std::array<std::string_view, 4> kMountTypes = {"Bind", "Named", "Tmpfs
 MountOptions read_options(const Reader& mount) {
     MountOptions options;
     const bool legacy_readonly = mount.boolean_or("readonly", false);
-    if (const Value* value = mount.find("options")) {
-        const Reader reader(*value, "MountOptions");
+    if (mount.has("options")) {
+        const Reader reader(mount.raw("options"), "MountOptions");
         options.readonly = reader.boolean_or("readonly", false);
         options.noexec = reader.boolean_or("noexec", false);
         options.nosuid = reader.boolean_or("nosuid", false);

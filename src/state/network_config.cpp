@@ -2,6 +2,7 @@
 #include "state/network_config.h"
 
 #include "state/config_fields.h"
+#include "state/network_address.h"
 #include "state/network_json.h"
 
 namespace msb::state {
@@ -12,6 +13,23 @@ using json::Reader;
 using json::Value;
 
 constexpr std::array<std::string_view, 2> kPortProtocols = {"tcp", "udp"};
+
+std::optional<std::string> read_address(const Reader& reader, std::string_view key,
+                                        AddressFamily family) {
+    const auto text = reader.optional_string(key);
+    if (!text) return std::nullopt;
+    if (auto address = normalize_address(*text, family)) return address;
+    throw json::ParseError(family == AddressFamily::kIpv4 ? "invalid IPv4 address syntax"
+                                                          : "invalid IPv6 address syntax");
+}
+
+std::optional<std::string> read_pool(const Reader& reader, std::string_view key,
+                                     AddressFamily family) {
+    const auto text = reader.optional_string(key);
+    if (!text) return std::nullopt;
+    if (auto range = normalize_range(*text, family)) return range;
+    throw json::ParseError("invalid network range: " + *text);
+}
 
 InterfaceConfig read_interface(const Value& value) {
     const Reader reader(value, "InterfaceOverrides");
@@ -26,10 +44,10 @@ InterfaceConfig read_interface(const Value& value) {
             (*interface.mac)[i] = json::to_integer<std::uint8_t>(octets[i]);
     }
     interface.mtu = reader.optional_integer<std::uint16_t>("mtu");
-    interface.ipv4_address = reader.optional_string("ipv4_address");
-    interface.ipv4_pool = reader.optional_string("ipv4_pool");
-    interface.ipv6_address = reader.optional_string("ipv6_address");
-    interface.ipv6_pool = reader.optional_string("ipv6_pool");
+    interface.ipv4_address = read_address(reader, "ipv4_address", AddressFamily::kIpv4);
+    interface.ipv4_pool = read_pool(reader, "ipv4_pool", AddressFamily::kIpv4);
+    interface.ipv6_address = read_address(reader, "ipv6_address", AddressFamily::kIpv6);
+    interface.ipv6_pool = read_pool(reader, "ipv6_pool", AddressFamily::kIpv6);
     return interface;
 }
 

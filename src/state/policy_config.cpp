@@ -1,5 +1,6 @@
 // The policy of a network document.
 #include "state/config_fields.h"
+#include "state/network_address.h"
 #include "state/network_json.h"
 
 namespace msb::state {
@@ -16,6 +17,12 @@ constexpr std::array<std::string_view, 7> kGroups = {
     "public", "loopback", "private", "link_local", "metadata", "multicast", "host"};
 constexpr std::array<std::string_view, 5> kDestinations = {"any", "cidr", "domain", "domain_suffix",
                                                            "group"};
+
+std::string read_cidr(const Value& value) {
+    const std::string text = json::to_string(value);
+    if (auto range = normalize_range(text, AddressFamily::kAny)) return *range;
+    throw json::ParseError("invalid network range: " + text);
+}
 
 PolicyDestination read_destination(const Value& value) {
     using Kind = PolicyDestination::Kind;
@@ -34,6 +41,9 @@ PolicyDestination read_destination(const Value& value) {
             break;
         case Kind::kGroup:
             destination.group = read_variant<DestinationGroup>(tagged.value, kGroups);
+            break;
+        case Kind::kCidr:
+            destination.text = read_cidr(tagged.value);
             break;
         default:
             destination.text = json::to_string(tagged.value);

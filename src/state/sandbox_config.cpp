@@ -58,9 +58,9 @@ Resources read_resources(const Value& value) {
     Resources resources;
     resources.cpus = reader.integer_or<std::uint8_t>("cpus", resources.cpus);
     resources.memory_mib = reader.integer_or<std::uint32_t>("memory_mib", resources.memory_mib);
-    resources.max_cpus = reader.integer_or<std::uint8_t>("max_cpus", resources.cpus);
+    resources.max_cpus = reader.optional_integer<std::uint8_t>("max_cpus").value_or(resources.cpus);
     resources.max_memory_mib =
-        reader.integer_or<std::uint32_t>("max_memory_mib", resources.memory_mib);
+        reader.optional_integer<std::uint32_t>("max_memory_mib").value_or(resources.memory_mib);
     resources.cpu_placement =
         read_variant_or(reader, "cpu_placement", kCpuPlacements, CpuPlacement::kInherit);
     resources.placement_profile = reader.optional_string("placement_profile");
@@ -200,6 +200,23 @@ Value write_lifecycle(const LifecycleOptions& lifecycle) {
     return value;
 }
 
+// Older documents may carry registry credentials; they are checked like any field and never written.
+void check_registry_auth(const Value& value) {
+    static constexpr std::array<std::string_view, 2> kKinds = {"Anonymous", "Basic"};
+    if (value.is_null() || value == "Anonymous") return;
+    if (value.is_string()) unknown_variant(value.get<std::string>(), kKinds);
+    const Tagged tagged = read_tagged(value, "RegistryAuth");
+    if (tagged.tag == "Anonymous" && tagged.value.is_null()) return;
+    if (tagged.tag != "Basic") unknown_variant(tagged.tag, kKinds);
+    if (tagged.value.is_array()) {
+        read_pair(tagged.value);
+        return;
+    }
+    const Reader reader(tagged.value, "RegistryAuth::Basic");
+    reader.string("username");
+    reader.string("password");
+}
+
 }  // namespace
 
 std::string_view to_string(CpuPlacement placement) {
@@ -260,6 +277,7 @@ SandboxConfig sandbox_config_from_json(const Value& value) {
     if (const Value* lifecycle = reader.find("lifecycle"))
         config.lifecycle = read_lifecycle(*lifecycle);
     config.manifest_digest = reader.optional_string("manifest_digest");
+    if (const Value* auth = reader.find("registry_auth")) check_registry_auth(*auth);
     return config;
 }
 

@@ -36,24 +36,30 @@ Value write_host(const HostPattern& pattern) {
     return value;
 }
 
-ViolationAction read_violation(const Value& value) {
+std::optional<ViolationAction::Kind> plain_violation(std::string_view tag) {
     using Kind = ViolationAction::Kind;
+    if (tag == "block" || tag == "Block") return Kind::kBlock;
+    if (tag == "block-and-log" || tag == "BlockAndLog" || tag == "block_and_log")
+        return Kind::kBlockAndLog;
+    if (tag == "block-and-terminate" || tag == "BlockAndTerminate" || tag == "block_and_terminate")
+        return Kind::kBlockAndTerminate;
+    return std::nullopt;
+}
+
+ViolationAction read_violation(const Value& value) {
     static constexpr std::array<std::string_view, 4> kNames = {
         "block", "block-and-log", "block-and-terminate", "passthrough"};
     if (value.is_string()) {
         const std::string text = value.get<std::string>();
-        if (text == "block" || text == "Block") return {Kind::kBlock, {}};
-        if (text == "block-and-log" || text == "BlockAndLog" || text == "block_and_log")
-            return {Kind::kBlockAndLog, {}};
-        if (text == "block-and-terminate" || text == "BlockAndTerminate" ||
-            text == "block_and_terminate")
-            return {Kind::kBlockAndTerminate, {}};
+        if (auto kind = plain_violation(text)) return {*kind, {}};
         unknown_variant(text, kNames);
     }
     const Tagged tagged = read_tagged(value, "ViolationAction");
+    // {"block":null} is another spelling of "block".
+    if (auto kind = plain_violation(tagged.tag); kind && tagged.value.is_null()) return {*kind, {}};
     if (tagged.tag != "passthrough" && tagged.tag != "Passthrough")
         unknown_variant(tagged.tag, kNames);
-    ViolationAction action{Kind::kPassthrough, {}};
+    ViolationAction action{ViolationAction::Kind::kPassthrough, {}};
     for (const Value& host : json::expect_array(tagged.value))
         action.passthrough.push_back(read_host(host));
     return action;
