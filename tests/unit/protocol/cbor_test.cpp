@@ -354,6 +354,16 @@ TEST(CborReader, NestingLimit) {
     EXPECT_EQ(after_skip(nested(1'000'000, "81", "")), "nested too deeply");
 }
 
+TEST(CborReader, NestingLimitOfEnteredContainers) {
+    const auto input = from_hex(nested(257, "81", ""));
+    CborReader reader(input);
+    CborReader::Container array;
+    for (int depth = 0; depth < 256; ++depth)
+        ASSERT_TRUE(reader.enter_array(array) && reader.next_item(array)) << depth;
+    EXPECT_FALSE(reader.enter_array(array));
+    EXPECT_EQ(reader.error(), "nested too deeply");
+}
+
 TEST(CborReader, TheFirstFailureStays) {
     const auto input = from_hex("6161 05");
     CborReader reader(input);

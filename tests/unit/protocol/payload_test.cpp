@@ -298,6 +298,18 @@ TEST(FsPayloads, Responses) {
     }
     EXPECT_EQ(hex_of(FsResponse{true, std::nullopt, FsResponseData{std::vector<FsEntry>{}}}),
               "a3626f6bf5656572726f72f66464617461a1644c69737480");
+    // All nine keys of an entry, absent times as null.
+    EXPECT_EQ(hex_of(FsResponse{true, std::nullopt, FsResponseData{FsEntry{}}}),
+              "a3626f6bf5656572726f72f66464617461a16453746174a9"
+              "647061746860"
+              "646b696e64656f74686572"
+              "6473697a6500"
+              "646d6f646500"
+              "686d6f646966696564f6"
+              "6375696400"
+              "6367696400"
+              "656174696d65f6"
+              "656d74696d65f6");
     EXPECT_EQ(error_of<FsResponse>("a1 626f6b f5"), "accepted");
     EXPECT_EQ(error_of<FsResponse>("a1 656572726f72 6161"), "missing field `ok`");
     EXPECT_EQ(error_of<FsResponse>("a2 626f6b f5 6464617461 a1 6648616e646c65 a0"),
