@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 """Runs clang-tidy over the files of a compilation database, several at a time, and remembers what passed.
 
-usage: clang_tidy.py [--build DIR] [--jobs N] [--no-cache] [FILE...]
+usage: clang_tidy.py [--build DIR] [--jobs N] [--no-cache] [--tests] [FILE...]
+
+Without names: every source file of the product. The tests are left out unless --tests asks for them;
+their macros take the tool longer than all the code they test.
 
 A file that passed is not checked again until something it depends on changes: the key of the cache
 entry covers the file, the project's headers it includes (content), other headers (path, size, time),
@@ -14,12 +17,16 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
 import time
 
 TOOL = "clang-tidy-19"
+# Flags of GCC's that clang does not know; the analyzer's quick mode (see .clang-tidy).
+EXTRA_ARGS = [f"--extra-arg={a}" for a in
+              ("-Wno-unknown-warning-option", "-Xclang", "-analyzer-config", "-Xclang", "mode=shallow")]
 KEEP_SECONDS = 30 * 24 * 3600
 
 
@@ -63,7 +70,7 @@ class Cache:
         with open(os.path.join(root, ".clang-tidy"), "rb") as file:
             config = file.read()
         version = subprocess.run([TOOL, "--version"], capture_output=True, check=True).stdout
-        self.common = hashlib.sha256(config + version).hexdigest()
+        self.common = hashlib.sha256(config + version + " ".join(EXTRA_ARGS).encode()).hexdigest()
         if enabled:
             os.makedirs(self.path, exist_ok=True)
             limit = time.time() - KEEP_SECONDS
@@ -113,6 +120,7 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--no-cache", action="store_true", help="check every file again")
+    parser.add_argument("--tests", action="store_true", help="the tests and benchmarks too")
     parser.add_argument("files", nargs="*", help="only these source files")
     options = parser.parse_args()
 
@@ -124,12 +132,13 @@ def main():
     except FileNotFoundError:
         fail(f"{options.build}/compile_commands.json is missing", "configure first: cmake --preset release")
 
+    left_out = () if options.tests or options.files else tuple(os.path.join(root, d) + os.sep for d in ("tests", "bench"))
     units = {}
     wanted = {os.path.abspath(f) for f in options.files}
     for unit in database:
         unit["file"] = os.path.normpath(os.path.join(unit["directory"], unit["file"]))
         # Generated sources are nobody's to mend; a file built for two targets is checked once.
-        if unit["file"].startswith(root + os.sep) and not unit["file"].startswith(build + os.sep):
+        if unit["file"].startswith(root + os.sep) and not unit["file"].startswith((build + os.sep, *left_out)):
             if not wanted or unit["file"] in wanted:
                 units.setdefault(unit["file"], unit)
     for missing in sorted(wanted - units.keys()):
@@ -143,14 +152,15 @@ def main():
         unit["command"] = " ".join(args)
         key = None
         if cache.enabled:
-            output = os.path.relpath(os.path.join(unit["directory"], unit.get("output", "")), build)
+            output = args[args.index("-o") + 1] if "-o" in args else ""
+            output = os.path.relpath(os.path.join(unit["directory"], output), build)
             deps = known.get(output)
             key = cache.key(unit, deps if deps is not None else compiler_deps(args, unit["directory"]))
         if cache.has(key):
             return unit["file"], None, 0.0
         start = time.monotonic()
         result = subprocess.run(
-            [TOOL, "-p", build, "--quiet", "--extra-arg=-Wno-unknown-warning-option", unit["file"]],
+            [TOOL, "-p", build, "--quiet", *EXTRA_ARGS, unit["file"]],
             cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if result.returncode == 0:
             cache.add(key)
@@ -158,7 +168,7 @@ def main():
         # Standard error is a count of suppressed warnings, unless the tool itself could not work.
         return unit["file"], result.stdout.strip() or result.stderr.strip(), time.monotonic() - start
 
-    failed, times = [], []
+    failed, times, shown = [], [], set()
     start = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for name, output, seconds in pool.map(check, units.values()):
@@ -166,7 +176,12 @@ def main():
                 times.append((seconds, name))
             if output is not None:
                 failed.append(name)
-                print(output.replace(root + os.sep, ""), flush=True)
+                # What a header is guilty of turns up in every file that includes it: say it once.
+                for finding in re.split(r"^(?=/\S+:\d+:\d+: (?:error|warning):)", output, flags=re.M):
+                    finding = re.sub(r"^note: this fix will not be applied.*\n?", "", finding, flags=re.M).strip()
+                    if finding and finding not in shown:
+                        shown.add(finding)
+                        print(finding.replace(root + os.sep, ""), flush=True)
     times.sort(reverse=True)
     print(f"clang-tidy: {len(units)} files, {len(times)} checked, {len(units) - len(times)} from the cache, "
           f"{time.monotonic() - start:.0f} s")
