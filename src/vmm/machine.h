@@ -19,6 +19,8 @@ namespace msb::vmm {
 
 enum class DiskFormat { kRaw, kQcow2, kVmdk };
 
+inline constexpr std::uint64_t kConsoleLogLimit = 64ull << 20;  // bytes
+
 struct Disk {
     std::filesystem::path path;
     DiskFormat format =
@@ -50,17 +52,16 @@ struct MachineConfig {
     std::vector<std::string> kernel_arguments;     // appended to ours; no white space inside one
     std::vector<Disk> disks;                       // /dev/vda, /dev/vdb, ... in order
     std::vector<SerialPort> ports;                 // port 1, 2, ... in order
-    // Guest console, truncated at start and written up to kConsoleLogLimit bytes; empty: discarded.
+    // Guest console, truncated at start; empty: discarded. A guest can write to its console for
+    // ever: what is beyond the limit is dropped.
     std::filesystem::path console_log;
+    std::uint64_t console_log_limit = kConsoleLogLimit;
     // Receives what the engine writes to its standard error (the caller's log); nothing when unset.
     UniqueFd engine_stderr;
 };
 
 inline constexpr unsigned kMaxVcpus = 64;                   // CONFIG_NR_CPUS of the guest kernel
 inline constexpr std::uint64_t kMaxMemoryMib = 1ull << 20;  // 1 TiB: more is a mistyped unit
-// A guest can write to its console for ever; what is beyond this is dropped.
-inline constexpr std::uint64_t kConsoleLogLimit = 64ull << 20;
-
 enum class Accelerator { kKvm, kTcg };
 enum class AcceleratorChoice { kAuto, kKvm, kTcg };
 std::string_view to_string(Accelerator accelerator);  // "kvm", "tcg"

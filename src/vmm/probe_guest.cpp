@@ -1,43 +1,18 @@
 #include "vmm/probe_guest.h"
 
 #include <elf.h>
-#include <fmt/format.h>
 #include <sys/reboot.h>
 #include <sys/syscall.h>
 
 #include <cstdint>
 #include <cstring>
 
+#include "vmm/cpio.h"
+
 namespace msb::vmm {
 namespace {
 
 constexpr std::uint64_t kLoadAddress = 0x400000;
-
-// One file of the newc format (Linux Documentation/driver-api/early-userspace/buffer-format.rst):
-// "070701" and thirteen fields of eight hexadecimal digits; name and data padded to four bytes.
-struct CpioEntry {
-    std::string_view name;
-    unsigned mode = 0;
-    std::string_view data;
-    unsigned device_major = 0, device_minor = 0;
-};
-
-void append_entry(std::string& archive, const CpioEntry& entry) {
-    const auto pad = [&] { archive.append((4 - archive.size() % 4) % 4, '\0'); };
-    archive += "070701";
-    constexpr unsigned kInode = 1, kLinks = 1;
-    for (const std::size_t field :
-         {std::size_t{kInode}, std::size_t{entry.mode}, std::size_t{0}, std::size_t{0},
-          std::size_t{kLinks}, std::size_t{0}, entry.data.size(), std::size_t{0}, std::size_t{0},
-          std::size_t{entry.device_major}, std::size_t{entry.device_minor}, entry.name.size() + 1,
-          std::size_t{0}})
-        archive += fmt::format("{:08x}", field);
-    archive += entry.name;
-    archive += '\0';
-    pad();
-    archive += entry.data;
-    pad();
-}
 
 class Assembler {
   public:
@@ -114,14 +89,11 @@ std::string probe_program() {
 }  // namespace
 
 std::string probe_initramfs() {
-    const std::string program = probe_program();
-    std::string archive;
-    append_entry(archive, {.name = "dev", .mode = 0040755});
-    append_entry(archive,
-                 {.name = "dev/console", .mode = 0020600, .device_major = 5, .device_minor = 1});
-    append_entry(archive, {.name = "init", .mode = 0100755, .data = program});
-    append_entry(archive, {.name = "TRAILER!!!"});
-    return archive;
+    CpioArchive archive;
+    archive.add_directory("dev");
+    archive.add_character_device("dev/console", 5, 1, 0600);
+    archive.add_file("init", probe_program(), 0755);
+    return archive.finish();
 }
 
 }  // namespace msb::vmm

@@ -118,7 +118,7 @@ QemuMachine::QemuMachine(MachineConfig config, EngineStart start)
       cpu_limit_(config.vcpus) {
     if (!epoll_ || !timer_) throw_os_error(errno, "epoll or timer");
     if (!config.console_log.empty())
-        console_log_ = ConsoleLog(config.console_log, kConsoleLogLimit);
+        console_log_ = ConsoleLog(config.console_log, config.console_log_limit);
     spawn(config);
     set_nonblocking(console_.get(), true);
     set_nonblocking(engine_stderr_.get(), true);

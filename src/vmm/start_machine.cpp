@@ -8,6 +8,7 @@
 #include "vmm/accelerator.h"
 #include "vmm/command_line.h"
 #include "vmm/disk_image.h"
+#include "vmm/kernel_image.h"
 #include "vmm/machine.h"
 #include "vmm/qemu_machine.h"
 
@@ -41,7 +42,7 @@ DiskError::DiskError(std::size_t disk_index, const std::filesystem::path& disk_p
 
 std::unique_ptr<Machine> start_machine(MachineConfig config, const EngineOptions& options) {
     validate(config);
-    require_readable(config.kernel, "guest kernel");
+    check_kernel(config.kernel);
     if (!config.initramfs.empty()) require_readable(config.initramfs, "guest initramfs");
     check_disks(config);
     config.kernel = std::filesystem::absolute(config.kernel);
