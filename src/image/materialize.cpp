@@ -28,13 +28,13 @@ auto step(std::string_view subject, const char* name, Step run) {
     }
 }
 
-std::uint64_t file_size(const std::filesystem::path& path) {
+std::uint64_t artifact_size(const std::filesystem::path& path) {
     struct stat st{};
     if (::stat(path.c_str(), &st) != 0) throw_cache_error(path, errno);
     return static_cast<std::uint64_t>(st.st_size);
 }
 
-bool is_file(const std::filesystem::path& path) {
+bool is_regular(const std::filesystem::path& path) {
     std::error_code ec;
     return std::filesystem::is_regular_file(path, ec);
 }
@@ -66,10 +66,10 @@ void write_vmdk(const Cache& cache, std::string_view manifest_digest,
                 std::span<const std::string> diff_ids) {
     step(manifest_digest, "VMDK write", [&] {
         std::vector<VmdkExtent> extents{
-            {cache.fsmeta(manifest_digest), file_size(cache.fsmeta(manifest_digest))}};
+            {cache.fsmeta(manifest_digest), artifact_size(cache.fsmeta(manifest_digest))}};
         for (const std::string& diff_id : diff_ids) {
             std::filesystem::path path = cache.layer_image(diff_id);
-            extents.push_back({path, file_size(path)});
+            extents.push_back({path, artifact_size(path)});
         }
         PendingFile descriptor(cache.work(digest_file_name(manifest_digest) + ".vmdk.part"));
         if (int err = write_all(descriptor.fd(), vmdk_descriptor(extents)))
@@ -105,7 +105,7 @@ void compose_layers(const Cache& cache, std::string_view manifest_digest,
 
 bool layered_artifacts_complete(const Cache& cache, std::string_view manifest_digest,
                                 std::span<const std::string> diff_ids) {
-    if (!is_file(cache.vmdk(manifest_digest)) || !is_valid_erofs(cache.fsmeta(manifest_digest)))
+    if (!is_regular(cache.vmdk(manifest_digest)) || !is_valid_erofs(cache.fsmeta(manifest_digest)))
         return false;
     for (const std::string& diff_id : diff_ids) {
         if (!is_valid_erofs(cache.layer_image(diff_id))) return false;
