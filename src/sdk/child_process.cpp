@@ -2,8 +2,9 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <thread>
@@ -14,9 +15,14 @@ namespace msb::sdk {
 
 namespace {
 constexpr std::chrono::milliseconds kPollInterval{10};  // only where there is no pidfd
+
+// (glibc 2.36 declares pidfd_open() without extern "C".) -1 where the kernel has none.
+int open_pidfd(pid_t pid) {
+    return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+}
 }
 
-ChildProcess::ChildProcess(pid_t pid) : pid_(pid), pidfd_(::pidfd_open(pid, 0)) {}
+ChildProcess::ChildProcess(pid_t pid) : pid_(pid), pidfd_(open_pidfd(pid)) {}
 
 ChildProcess::~ChildProcess() {
     if (poll()) return;
@@ -60,7 +66,7 @@ void ChildProcess::send_signal(int signal) noexcept {
 }
 
 bool wait_process_gone(pid_t pid, const Deadline& deadline, const Cancel& cancel) {
-    UniqueFd pidfd(::pidfd_open(pid, 0));
+    UniqueFd pidfd(open_pidfd(pid));
     while (process_alive(pid)) {
         if (pidfd) {
             if (wait_for(pidfd.get(), POLLIN, deadline, cancel) == Ready::kTimeout)

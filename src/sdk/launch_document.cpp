@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "contract/mount_spec.h"
-#include "sdk/image_reference.h"
+#include "image/reference.h"
 #include "state/config_json.h"
 #include "state/ipc_paths.h"
 #include "state/locks.h"
@@ -152,7 +152,7 @@ contract::StartupCommand startup_command(const state::SandboxConfig& config,
 
 void require_runnable(const state::SandboxConfig& config) {
     if (const auto* oci = std::get_if<state::OciImage>(&config.image)) {
-        const std::string reference = normalize_image_reference(oci->reference);
+        const std::string reference = image::parse_reference(oci->reference).canonical();
         if (config.pull_policy == state::PullPolicy::kNever)
             throw Error(ErrorCode::kImage, "image not cached: " + reference);
         throw Error(ErrorCode::kImage,
