@@ -4,7 +4,7 @@
 # usage: fuzz.sh SECONDS [target...]
 #
 # Each target runs for SECONDS of wall time, two at a time on two CPUs (FUZZ_JOBS changes that), on
-# its seed corpus tests/fuzz/corpus/<target without fuzz_>/, which is only read: new inputs go to a scratch
+# its seed corpus tests/fuzz/corpus/<target>/, which is only read: new inputs go to a scratch
 # folder. A crash, leak, hang (25 s on one input) or more than 1 GiB of memory fails the target; the
 # input that did it stays in build-fuzz/findings/, and the report says how to run it again.
 set -euo pipefail
@@ -40,14 +40,14 @@ mkdir -p "$build/findings"
 fuzz_one() {
     local target=$1 name log status=0 corpus runs features
     name=${target##*/}
-    corpus=tests/fuzz/corpus/${name#fuzz_}
+    corpus=tests/fuzz/corpus/$name
     log=$scratch/$name.log
     mkdir -p "$scratch/$name"
     # The first folder takes new inputs, the others are read only.
     local folders=("$scratch/$name")
     [ ! -d "$corpus" ] || folders+=("$corpus")
     local dictionary=()
-    [ ! -f "tests/fuzz/dict/${name#fuzz_}.dict" ] || dictionary=("-dict=tests/fuzz/dict/${name#fuzz_}.dict")
+    [ ! -f "tests/fuzz/dict/$name.dict" ] || dictionary=("-dict=tests/fuzz/dict/$name.dict")
     ASAN_OPTIONS=${ASAN_OPTIONS:-allocator_may_return_null=1} "$target" \
         -max_total_time="$seconds" -timeout=25 -rss_limit_mb=1024 -print_final_stats=1 \
         -artifact_prefix="$build/findings/$name-" "${dictionary[@]}" "${folders[@]}" >"$log" 2>&1 || status=$?
