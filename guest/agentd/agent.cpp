@@ -23,6 +23,8 @@ constexpr std::size_t kReadSize = 64 * 1024;
 constexpr int kReadsPerTurn = 16;  // then output is flushed and others get their turn
 constexpr std::uint8_t kFirstErrorGeneration = 5;
 constexpr std::int64_t kPortRetry = 100'000'000;
+// More calls than this blocking at once (each on a FIFO nobody opens, say) make later ones wait.
+constexpr std::size_t kMaxWorkers = 32;
 
 UniqueFd block_child_signal() {
     sigset_t mask;
@@ -41,13 +43,18 @@ Agent::Agent(UniqueFd port, protocol::FrameReader reader, AgentConfig config)
       port_(std::move(port)),
       reader_(std::move(reader)),
       child_signals_(block_child_signal()),
-      output_(activity_, [this, owner = std::this_thread::get_id()] {
-          // The loop flushes after every turn; only other threads have to start one.
-          if (std::this_thread::get_id() != owner) loop_.post([] {});
-      }) {
+      output_(activity_,
+              [this, owner = std::this_thread::get_id()] {
+                  // The loop flushes after every turn; only other threads have to start one.
+                  if (std::this_thread::get_id() != owner) loop_.post([] {});
+              }),
+      workers_(kMaxWorkers) {
     ::signal(SIGPIPE, SIG_IGN);
     ExecSession::Context context{loop_, output_, activity_, budget_};
     exec_ = std::make_unique<ExecService>(context, config_);
+    fs_ = std::make_unique<FsService>(loop_, workers_, output_, activity_, budget_);
+    tcp_ = std::make_unique<TcpService>(TcpSession::Context{loop_, output_, activity_, budget_},
+                                        workers_);
     child_watch_ = std::make_unique<Watch>(loop_, child_signals_.get(),
                                            [this](std::uint32_t) { on_child_exit(); });
     port_watch_ = std::make_unique<Watch>(loop_, port_.get(),
@@ -118,6 +125,7 @@ void Agent::settle() {
     if (producers_paused_ && output_.relieved()) {
         producers_paused_ = false;
         exec_->resume_output();
+        tcp_->resume_output();
     }
     if (port_lost_ || end_) return;
     // Frames that were left in the reader when input stopped do not come with an event.
@@ -216,6 +224,14 @@ void Agent::dispatch(const protocol::FrameView& frame, const protocol::Envelope&
         case kExecResize:
         case kExecSignal:
             return dispatch_exec(frame, envelope);
+        case kFsRequest:
+        case kFsData:
+            return dispatch_fs(frame, envelope);
+        case kTcpConnect:
+        case kTcpData:
+        case kTcpEof:
+        case kTcpClose:
+            return dispatch_tcp(frame, envelope);
         default:
             return;  // known, but nothing a host may ask: ignored (spec section 8)
     }
@@ -235,10 +251,14 @@ void Agent::dispatch_core(const protocol::FrameView& frame, const protocol::Enve
             if (auto sync = decode<protocol::ClockSync>(frame, envelope))
                 sync_clock(sync->unix_time_nanos);
             return;
-        case MessageType::kShutdown:
-            exec_->signal_all(SIGTERM);
-            end_ = End::kShutdown;
+        case MessageType::kClientDisconnected:
+            if (auto gone = decode<protocol::ClientDisconnected>(frame, envelope)) {
+                fs_->disconnect(gone->id_start, gone->id_end_exclusive);
+                tcp_->disconnect(gone->id_start, gone->id_end_exclusive);
+            }
             return;
+        case MessageType::kShutdown:
+            return begin_shutdown();
         default:
             return;
     }
@@ -265,6 +285,44 @@ void Agent::dispatch_exec(const protocol::FrameView& frame, const protocol::Enve
         default:
             return;
     }
+}
+
+void Agent::dispatch_fs(const protocol::FrameView& frame, const protocol::Envelope& envelope) {
+    if (envelope.type == MessageType::kFsRequest) {
+        if (auto request = decode<protocol::FsRequest>(frame, envelope))
+            fs_->request(frame.id, std::move(*request));
+    } else if (auto data = decode<protocol::FsData>(frame, envelope)) {
+        fs_->data(frame.id, data->data.span());
+    }
+}
+
+void Agent::dispatch_tcp(const protocol::FrameView& frame, const protocol::Envelope& envelope) {
+    switch (*envelope.type) {
+        case MessageType::kTcpConnect:
+            if (auto target = decode<protocol::TcpConnect>(frame, envelope))
+                tcp_->connect(frame.id, *target);
+            return;
+        case MessageType::kTcpData:
+            if (auto data = decode<protocol::TcpData>(frame, envelope))
+                tcp_->data(frame.id, data->data.span());
+            return;
+        case MessageType::kTcpEof:
+            if (decode<protocol::TcpEof>(frame, envelope)) tcp_->eof(frame.id);
+            return;
+        case MessageType::kTcpClose:
+            if (decode<protocol::TcpClose>(frame, envelope)) tcp_->close(frame.id);
+            return;
+        default:
+            return;
+    }
+}
+
+void Agent::begin_shutdown() {
+    exec_->signal_all(SIGTERM);
+    // Open files would keep their file systems from going read-only.
+    fs_->disconnect(0, UINT32_MAX);
+    tcp_->disconnect(0, UINT32_MAX);
+    end_ = End::kShutdown;
 }
 
 }  // namespace msb::agentd

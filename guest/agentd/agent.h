@@ -12,8 +12,11 @@
 #include "agentd/config.h"
 #include "agentd/event_loop.h"
 #include "agentd/exec_service.h"
+#include "agentd/fs_service.h"
 #include "agentd/input_budget.h"
 #include "agentd/output_queue.h"
+#include "agentd/tcp_service.h"
+#include "agentd/worker_pool.h"
 #include "base/fd.h"
 #include "protocol/codec.h"
 
@@ -49,6 +52,9 @@ class Agent {
     void dispatch(const protocol::FrameView& frame, const protocol::Envelope& envelope);
     void dispatch_core(const protocol::FrameView& frame, const protocol::Envelope& envelope);
     void dispatch_exec(const protocol::FrameView& frame, const protocol::Envelope& envelope);
+    void dispatch_fs(const protocol::FrameView& frame, const protocol::Envelope& envelope);
+    void dispatch_tcp(const protocol::FrameView& frame, const protocol::Envelope& envelope);
+    void begin_shutdown();
     template <class M>
     std::optional<M> decode(const protocol::FrameView& frame, const protocol::Envelope& envelope);
     void reject(const protocol::FrameView& frame, std::uint8_t generation,
@@ -65,6 +71,9 @@ class Agent {
     std::unique_ptr<Watch> port_watch_;
     std::unique_ptr<Watch> child_watch_;
     std::unique_ptr<ExecService> exec_;
+    std::unique_ptr<FsService> fs_;
+    std::unique_ptr<TcpService> tcp_;
+    WorkerPool workers_;  // last: its threads use what stands above and are joined first
     bool producers_paused_ = false;
     bool output_blocked_ = false;
     bool port_lost_ = false;

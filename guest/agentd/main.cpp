@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <exception>
+#include <optional>
 
 #include "agentd/agent.h"
 #include "agentd/boot.h"
@@ -45,15 +47,28 @@ std::optional<rlimit> raise_open_files() {
     return before;
 }
 
-Agent::End serve(Booted& booted, std::int64_t boot_time_ns) {
-    booted.config.child_nofile = raise_open_files();
-    Agent agent(std::move(booted.port), std::move(booted.reader), std::move(booted.config));
-    agent.send_ready({.boot_time_ns = static_cast<std::uint64_t>(boot_time_ns),
-                      .init_time_ns = booted.init_time_ns,
-                      .ready_time_ns = static_cast<std::uint64_t>(msb::boottime_ns()),
-                      .agent_version = MSB_AGENT_VERSION});
-    RuntimeChannel runtime(agent.activity(), std::move(booted.runtime_port), kRuntimeDirectory);
-    return agent.run();
+// Serves until the end and leaves the machine. The agent is never destroyed: workers may be blocked in
+// a system call of the guest's making.
+[[noreturn]] void serve(Booted& booted, std::int64_t boot_time_ns) {
+    bool handed_off = booted.config.handed_off;
+    std::optional<Agent> agent;
+    std::optional<RuntimeChannel> runtime;
+    try {
+        booted.config.child_nofile = raise_open_files();
+        agent.emplace(std::move(booted.port), std::move(booted.reader), std::move(booted.config));
+        agent->send_ready({.boot_time_ns = static_cast<std::uint64_t>(boot_time_ns),
+                           .init_time_ns = booted.init_time_ns,
+                           .ready_time_ns = static_cast<std::uint64_t>(msb::boottime_ns()),
+                           .agent_version = MSB_AGENT_VERSION});
+        runtime.emplace(agent->activity(), std::move(booted.runtime_port), kRuntimeDirectory);
+        agent->run();
+    } catch (const std::exception& error) {
+        log_line(std::string("agent loop error: ") + error.what());
+        ::_exit(1);
+    }
+    if (handed_off) shut_down_handed_off(booted.upper_fs.get());
+    tear_down(booted.upper_fs.get(), true);
+    reset_machine();
 }
 
 }  // namespace
@@ -63,15 +78,5 @@ int main() {
     open_standard_descriptors();
     ::umask(022);
     Booted booted = boot();
-    bool handed_off = booted.config.handed_off;
-    try {
-        serve(booted, boot_time_ns);
-    } catch (const std::exception& error) {
-        log_line(std::string("agent loop error: ") + error.what());
-        tear_down(booted.upper_fs.get(), !handed_off);
-        ::_exit(1);
-    }
-    if (handed_off) shut_down_handed_off(booted.upper_fs.get());
-    tear_down(booted.upper_fs.get(), true);
-    reset_machine();
+    serve(booted, boot_time_ns);
 }

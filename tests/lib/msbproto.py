@@ -6,6 +6,7 @@
     Client(socket)                      sends frames, waits for messages by id and type
 """
 
+import os
 import select
 import socket
 import struct
@@ -171,7 +172,7 @@ class Closed(Exception):
 class Client:
     """One connection. Messages nobody has asked for yet are kept, per arrival order."""
 
-    def __init__(self, sock, timeout=60, first_id=1):
+    def __init__(self, sock, timeout=float(os.environ.get("MSB_TEST_TIMEOUT", 60)), first_id=1):
         self.socket = sock
         self.timeout = timeout
         self.frames = FrameBuffer()
