@@ -126,7 +126,7 @@ TEST(Engine, ATruncatedKernelIsAnEngineError) {
     const MachineExit exit = serve_until_exit(*machine);
     EXPECT_EQ(exit.kind, ExitKind::kEngineError);
     EXPECT_EQ(exit.exit_code, 1);
-    EXPECT_THAT(exit.detail, HasSubstr("vmlinux"));
+    EXPECT_THAT(exit.detail, HasSubstr("Error while loading elf kernel"));
 }
 
 TEST(Engine, BadDisksAreNamed) {
