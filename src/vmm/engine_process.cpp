@@ -1,6 +1,7 @@
 #include "vmm/engine_process.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -75,14 +76,25 @@ bool place_descriptors(ChildPlan& plan) {
     return ::close_range(next, ~0u, CLOSE_RANGE_CLOEXEC) == 0;
 }
 
+// The engine talks to nobody but us, through descriptors it is given: without a network and without
+// System V IPC of the host, code a guest has smuggled into it cannot either. Best effort: hosts may
+// forbid namespaces, and a machine without is better than none. (0.4 ms, docs/engine.md.)
+void leave_host_network() {
+    constexpr int kNamespaces = CLONE_NEWNET | CLONE_NEWIPC;
+    // Root keeps its user namespace, and with it the right to open files of other users.
+    if (::unshare(kNamespaces) != 0) (void)::unshare(kNamespaces | CLONE_NEWUSER);
+}
+
 [[noreturn]] void run_child(ChildPlan plan) {
     reset_signals();
     // A terminal's Ctrl-C is for the program in the guest, not for the engine.
     ::setsid();
     const rlimit no_core{0, 0};
     ::setrlimit(RLIMIT_CORE, &no_core);
+    leave_host_network();
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail(plan);
     if (!place_descriptors(plan)) fail(plan);
+    // After the change of namespaces, which clears it.
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) fail(plan);
     if (::getppid() != plan.parent) ::_exit(127);  // it died before the line above
     ::execve(plan.executable, plan.argv.data(), plan.envp.data());

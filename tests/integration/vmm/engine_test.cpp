@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -30,6 +31,16 @@ std::set<std::string> open_files(pid_t pid) {
     return targets;
 }
 
+bool host_grants_network_namespaces() {
+    const pid_t child = ::fork();
+    if (child == 0)
+        ::_exit(::unshare(CLONE_NEWNET) == 0 || ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 ? 0
+                                                                                             : 1);
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 TEST(Engine, IsConfinedAndGetsOnlyWhatItNeeds) {
     const TemporaryDirectory files;
     const auto secret = files.write("secret", "s"), lock = files.write("lock", "l");
@@ -48,6 +59,12 @@ TEST(Engine, IsConfinedAndGetsOnlyWhatItNeeds) {
     EXPECT_FALSE(
         serve(*machine, [&] { return read_file(proc / "status").contains("Seccomp:\t2"); }));
     EXPECT_THAT(read_file(proc / "status"), HasSubstr("NoNewPrivs:\t1"));
+    // On its own network wherever this host lets anybody have one.
+    const auto own_network = [&] {
+        return std::filesystem::read_symlink(proc / "ns/net") !=
+               std::filesystem::read_symlink("/proc/self/ns/net");
+    };
+    EXPECT_EQ(own_network(), host_grants_network_namespaces());
     EXPECT_THAT(read_file(proc / "environ"), Not(HasSubstr("hunter2")));
     EXPECT_THAT(read_file(proc / "limits"), HasSubstr("Max core file size        0 "));
     EXPECT_THAT(open_files(machine->engine_pid()),
