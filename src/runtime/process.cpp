@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "runtime/confinement.h"
 #include "runtime/inputs.h"
 #include "runtime/runtime_log.h"
 #include "runtime/sandbox.h"
@@ -77,6 +78,7 @@ int run_sandbox_process(int argc, char** argv) {
     announce(inputs);
     silence_stdout();
     set_log_level(parse_log_level(inputs.args.log_level.value_or("info")));
+    drop_capabilities();
     auto log = open_runtime_log(inputs);
     if (!log) return 1;
     const RunResult result = run_sandbox(std::move(inputs), *log);

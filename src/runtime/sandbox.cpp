@@ -16,6 +16,7 @@
 #include "base/time.h"
 #include "contract/boot_error.h"
 #include "runtime/boot_diagnosis.h"
+#include "runtime/confinement.h"
 #include "runtime/control_server.h"
 #include "runtime/endpoints.h"
 #include "runtime/event_loop.h"
@@ -254,9 +255,6 @@ void Sandbox::start_machine() {
     log(LogLevel::kInfo, kLog, "machine started: engine pid={} accelerator={} ({})",
         machine_->engine_pid(), vmm::to_string(machine_->accelerator()),
         machine_->accelerator_reason());
-    if (machine_->accelerator() == vmm::Accelerator::kTcg)
-        log(LogLevel::kWarn, kLog,
-            "software emulation is not a security boundary QEMU vouches for");
 }
 
 // The bootstrap frame is in the socket before the engine starts: it is the guest's first input.
@@ -293,6 +291,7 @@ void Sandbox::start_services() {
                                .failed = [this] { lifecycle_.end_now(Cause::kSignal); }});
     }
     maintenance_.start(config_.db_path, endpoints_.roots());
+    filter_system_calls();
 }
 
 // Everything after the startup line and before the machine runs. The sandbox row is the launcher's to correct.
