@@ -178,7 +178,7 @@ class Parser {
     std::size_t at_ = 0;
     bool finished_ = false;
     bool trailing_ = false;
-    const Arg* pending_ = nullptr;                    // an option whose value is the next word
+    const Arg* pending_ = nullptr;  // an option whose value is the next word
     // The newest value is checked when the next known argument or the end comes, as clap does: an
     // unknown argument right after a bad value is the error shown.
     std::vector<std::pair<const Arg*, std::string>> unchecked_;

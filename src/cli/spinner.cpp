@@ -113,13 +113,16 @@ void Spinner::erase() {
 }
 
 void Spinner::finish(std::string_view label) {
-    erase();
-    if (quiet_) return;
     const auto elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - started_);
+    finish(label, elapsed >= kTimed ? format_elapsed(elapsed.count()) : "");
+}
+
+void Spinner::finish(std::string_view label, std::string_view remark) {
+    erase();
+    if (quiet_) return;
     std::string line = action_line("✓", Tone::kGood, label, target_);
-    if (elapsed >= kTimed)
-        line += " " + paint("(" + format_elapsed(elapsed.count()) + ")", Tone::kDim);
+    if (!remark.empty()) line += " " + paint("(" + std::string(remark) + ")", Tone::kDim);
     write_err(line + "\n");
 }
 

@@ -35,6 +35,8 @@ class Spinner {
     void erase();
     // Erases and prints "   ✓ Started      box", with " (1.2s)" when it took 500 ms or more.
     void finish(std::string_view label);
+    // The same with a text of the caller in the brackets.
+    void finish(std::string_view label, std::string_view remark);
     // Erases and prints "   ✗ Starting     box".
     void fail();
 

@@ -80,6 +80,22 @@ std::string paint(std::string_view text, Tone tone, bool colors) {
     return std::string(sgr(tone)) + std::string(text) + "\x1b[0m";
 }
 
+std::string printable(std::string_view text) {
+    std::string shown;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const auto byte = static_cast<unsigned char>(text[i]);
+        const bool c1 =
+            byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+        if ((byte < 0x20 && byte != '\n') || byte == 0x7f || c1) {
+            shown += "\xef\xbf\xbd";
+            if (c1) ++i;
+        } else {
+            shown += text[i];
+        }
+    }
+    return shown;
+}
+
 std::size_t text_width(std::string_view text) {
     return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
         return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
@@ -100,7 +116,7 @@ void write_err(std::string_view text) {
 }
 
 void print_error(std::string_view text) {
-    write_err(paint("error:", Tone::kError) + " " + std::string(text) + "\n");
+    write_err(paint("error:", Tone::kError) + " " + printable(text) + "\n");
 }
 
 void print_warning(std::string_view text) {
@@ -112,9 +128,9 @@ void print_notice(std::string_view text) {
 }
 
 void print_block(std::string_view title, const std::vector<std::string>& lines) {
-    std::string text = paint("error:", Tone::kError) + " " + std::string(title) + "\n";
+    std::string text = paint("error:", Tone::kError) + " " + printable(title) + "\n";
     for (const auto& line : lines)
-        text += "  " + paint("→", Tone::kDim) + " " + line + "\n";
+        text += "  " + paint("→", Tone::kDim) + " " + printable(line) + "\n";
     write_err(text);
 }
 
@@ -135,17 +151,20 @@ std::string render_table(const std::vector<std::string_view>& header,
             widths[i] = std::max(widths[i], text_width(row[i].text));
 
     std::string table;
-    const auto append = [&](std::size_t column, std::string_view text, Tone tone) {
-        table += paint(text, tone, colors);
+    const auto append = [&](std::string& line, std::size_t column, std::string_view text,
+                            Tone tone) {
+        line += paint(text, tone, colors);
         if (column + 1 < widths.size())
-            table += std::string(widths[column] - text_width(text) + kTableGap, ' ');
+            line += std::string(widths[column] - text_width(text) + kTableGap, ' ');
     };
+    std::string titles;
     for (std::size_t i = 0; i < header.size(); ++i)
-        append(i, header[i], Tone::kHeader);
+        append(titles, i, header[i], Tone::kPlain);
+    table += paint(titles, Tone::kHeader, colors);
     table += "\n";
     for (const auto& row : rows) {
         for (std::size_t i = 0; i < row.size() && i < widths.size(); ++i)
-            append(i, row[i].text, row[i].tone);
+            append(table, i, row[i].text, row[i].tone);
         table += "\n";
     }
     return table;

@@ -41,6 +41,10 @@ inline std::string paint(std::string_view text, Tone tone) {
     return paint(text, tone, colors_enabled());
 }
 
+// For text somebody else chose (guests, images, damaged rows): control characters but the newline become U+FFFD, so it
+// cannot drive the terminal.
+std::string printable(std::string_view text);
+
 // Code points, which is what columns are measured in.
 std::size_t text_width(std::string_view text);
 std::string pad_right(std::string_view text, std::size_t width);

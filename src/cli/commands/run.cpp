@@ -1,0 +1,141 @@
+// run and create (spec/cli.md section 4).
+#include <microsandbox/sandbox.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "cli/commands/borrowed.h"
+#include "cli/commands/commands.h"
+#include "cli/commands/create_builder.h"
+#include "cli/commands/session.h"
+#include "cli/report.h"
+#include "cli/spinner.h"
+#include "cli/style.h"
+
+namespace msb::cli {
+
+namespace {
+
+using microsandbox::Sandbox;
+using microsandbox::SandboxHandle;
+using microsandbox::SandboxStatus;
+
+std::optional<SandboxHandle> find_sandbox(const std::string& name) {
+    try {
+        return Sandbox::get(name);
+    } catch (const microsandbox::Error& error) {
+        if (error.code() != microsandbox::ErrorCode::kSandboxNotFound) throw;
+        return std::nullopt;
+    }
+}
+
+std::optional<std::vector<std::string>> trailing_words(const Matches& matches) {
+    auto words = matches.values("COMMAND");
+    if (words.empty()) return std::nullopt;
+    return words;
+}
+
+// Boot, run the command, stop. The exit code of a failure is reported before the sandbox is stopped, so that a slow stop
+// does not hold the message back.
+int run_in(BorrowedSandbox& sandbox, const Matches& matches) {
+    int code = 1;
+    try {
+        Session session;
+        session.words = trailing_words(matches);
+        session.with_entrypoint = true;
+        session.interactive = wants_terminal(matches);
+        session.tty = matches.has("tty");
+        session.detach_keys = matches.value("detach-keys");
+        session.limits = parse_command_options(matches);
+        session.interactive_timeout = true;
+        code = run_session(*sandbox, session);
+    } catch (...) {
+        code = report_current_exception();
+    }
+    sandbox.give_back();
+    return code;
+}
+
+int reuse(const SandboxHandle& handle, const Matches& matches) {
+    const bool quiet = matches.has("quiet");
+    const std::string& name = handle.name();
+    if (const auto ignored = ignored_creation_flags(matches); !ignored.empty())
+        print_warning("sandbox '" + name + "' already exists; " + ignored +
+                      " ignored (use --replace to recreate)");
+    if (!matches.has("detach")) {
+        BorrowedSandbox sandbox(handle, quiet);
+        return run_in(sandbox, matches);
+    }
+    if (trailing_words(matches))
+        print_warning("command after -- is not applied when reusing existing sandbox '" + name +
+                      "' in --detach mode (use `msb exec " + name + " -- ...`)");
+    BorrowedSandbox::check_startable(handle);
+    if (handle.status() != SandboxStatus::kRunning) {
+        const Spinner spinner("Starting", name, quiet);
+        (void)handle.start_detached();
+    }
+    write_out(name + "\n");
+    return 0;
+}
+
+// The name to create under, and whether it was generated.
+struct ChosenName {
+    std::string text;
+    bool generated = false;
+};
+
+ChosenName choose_name(const Matches& matches) {
+    if (const auto name = matches.value("name")) return {*name, false};
+    return {generate_name(), true};
+}
+
+void require_image(const Matches& matches) {
+    if (matches.has("IMAGE") || matches.has("from-snapshot")) return;
+    for (const auto& occurrence : matches.occurrences())
+        if (occurrence.arg->name == "conf" || occurrence.arg->name.ends_with("-conf")) return;
+    fail_value(
+        "missing required sandbox field `image`; provide an image argument or set `image` in "
+        "--conf");
+}
+
+}  // namespace
+
+int run_command(const Matches& matches, const Globals& globals) {
+    const auto name = choose_name(matches);
+    const bool replace = matches.has("replace") || matches.has("replace-with-timeout");
+    if (!name.generated && !replace)
+        if (const auto existing = find_sandbox(name.text)) return reuse(*existing, matches);
+
+    require_image(matches);
+    auto builder = make_builder(name.text, parse_create_options(matches), globals);
+    builder.ephemeral(name.generated);
+    const bool quiet = matches.has("quiet");
+    if (matches.has("detach")) {
+        if (const auto words = trailing_words(matches)) builder.startup(*words);
+        {
+            const Spinner spinner("Starting", name.text, quiet);
+            (void)builder.create_detached();
+        }
+        write_out(name.text + "\n");
+        return 0;
+    }
+    std::optional<BorrowedSandbox> sandbox;
+    {
+        const Spinner spinner("Starting", name.text, quiet);
+        sandbox.emplace(builder.create());
+    }
+    return run_in(*sandbox, matches);
+}
+
+int create_command(const Matches& matches, const Globals& globals) {
+    const auto name = choose_name(matches);
+    require_image(matches);
+    const auto builder = make_builder(name.text, parse_create_options(matches), globals);
+    {
+        const Spinner spinner("Creating", name.text, matches.has("quiet"));
+        (void)builder.create_detached();
+    }
+    if (name.generated) write_out(name.text + "\n");
+    return 0;
+}
+
+}  // namespace msb::cli
