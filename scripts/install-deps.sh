@@ -13,7 +13,7 @@ readonly packages=(
     build-essential cmake ninja-build ccache pkg-config git
     clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19 shellcheck
     # guest kernel: its source, and what its build runs
-    linux-source-6.12 flex bison bc libelf-dev libssl-dev xz-utils perl kmod
+    linux-source-6.12 flex bison bc libelf-dev libssl-dev xz-utils perl patch
     # guest images: initramfs archive, the demo root, ext4 and EROFS tools
     cpio busybox-static e2fsprogs erofs-utils
     # the engine
