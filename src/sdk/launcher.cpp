@@ -3,6 +3,7 @@
 #include <microsandbox/error.h>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -46,6 +47,15 @@ UniqueFd document_fd(const std::string& document) {
     if (int err = write_all(fd.get(), document)) throw_os_error(err, "write launch document");
     if (::lseek(fd.get(), 0, SEEK_SET) != 0) throw_os_error(errno, "rewind launch document");
     return fd;
+}
+
+// "30", "0.05"
+std::string seconds_text(std::chrono::milliseconds time) {
+    std::string text = display_duration(std::chrono::nanoseconds(time).count());
+    if (time < std::chrono::seconds(1))
+        text = fmt::format("{}", static_cast<double>(time.count()) / 1000);
+    if (text.ends_with('s')) text.pop_back();
+    return text;
 }
 
 // The scripts the guest finds under /.msb/scripts; those of an earlier configuration go.
@@ -142,14 +152,14 @@ class Launch {
 
     // `{"pid":P}` within 30 s, before anything slow happens in the process.
     void read_startup_line() {
-        const Deadline deadline =
-            deadline_in(std::chrono::seconds(contract::kStartupLineTimeoutSecs));
+        const Deadline deadline = deadline_in(options_.startup_line_timeout);
         std::string line;
         char c = 0;
         while (line.size() < kMaxStartupLine) {
             if (wait_for(startup_.get(), POLLIN, deadline, cancel_) == Ready::kTimeout)
                 throw Error(ErrorCode::kRuntime,
-                            "sandbox startup timeout: no JSON received within 30 seconds");
+                            "sandbox startup timeout: no JSON received within " +
+                                seconds_text(options_.startup_line_timeout) + " seconds");
             ssize_t n = ::read(startup_.get(), &c, 1);
             if (n < 0 && errno == EINTR) continue;
             if (n <= 0 || c == '\n') break;

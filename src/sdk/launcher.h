@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "contract/process_args.h"
 #include "sdk/agent_client.h"
 #include "sdk/child_process.h"
 #include "sdk/local_backend.h"
@@ -24,6 +25,7 @@ struct LaunchOptions {
     bool startup = false;                // run the default command as a background workload
     bool replace = false;
     std::chrono::milliseconds replace_grace{10'000};
+    std::chrono::milliseconds startup_line_timeout{1000 * contract::kStartupLineTimeoutSecs};
 };
 
 // A sandbox whose agent has answered.

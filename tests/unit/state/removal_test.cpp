@@ -57,8 +57,8 @@ TEST_F(RemovalTest, StartByStatus) {
               "sandbox still running: cannot start sandbox 'running': already running");
     add("paused", "Paused");
     EXPECT_EQ(start_error("paused"),
-              "cannot start sandbox 'paused': status is Paused (expected Created, Stopped, or "
-              "Crashed)");
+              "sandbox still running: cannot start sandbox 'paused': status is Paused (expected "
+              "Created, Stopped, or Crashed)");
     EXPECT_EQ(start_error("nope"), "sandbox not found: nope");
 }
 
@@ -80,8 +80,8 @@ TEST_F(RemovalTest, OnlyOneOfTwoStartsWins) {
     add("web", "Stopped");
     StartClaim winner = claim_start(database_, roots_, "web", [](const SandboxRow&) {});
     EXPECT_EQ(start_error("web"),
-              "cannot start sandbox 'web': status is Starting (expected Created, Stopped, or "
-              "Crashed)");
+              "sandbox still running: cannot start sandbox 'web': status is Starting (expected "
+              "Created, Stopped, or Crashed)");
 }
 
 TEST_F(RemovalTest, PlainCreateIsStoppedByRowOrDirectory) {
