@@ -244,25 +244,24 @@ class Client:
     def collect_exec(self, id, **options):
         """ExecResult of a session that was started; failed is the payload of core.exec.failed."""
         result = ExecResult()
-        while True:
+        streams = {"stdout": bytearray(), "stderr": bytearray()}
+        while result.code is None and result.failed is None:
             message = self.on(id, **options)
             kind = message.type.removeprefix("core.exec.")
             if kind == "started":
                 result.pid = message.payload["pid"]
-            elif kind == "stdout":
-                result.stdout += message.payload["data"]
-            elif kind == "stderr":
-                result.stderr += message.payload["data"]
+            elif kind in streams:
+                streams[kind] += message.payload["data"]
             elif kind == "stdin.error":
                 result.stdin_errors.append(message.payload)
             elif kind == "exited":
                 result.code = message.payload["code"]
-                return result
             elif kind == "failed":
                 result.failed = message.payload
-                return result
             else:
                 raise ProtocolError(f"unexpected {message}")
+        result.stdout, result.stderr = (bytes(stream) for stream in streams.values())
+        return result
 
     def exec(self, cmd, *args, stdin=None, **fields):
         id = self.start_exec(cmd, *args, **fields)
