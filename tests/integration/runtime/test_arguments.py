@@ -75,7 +75,7 @@ def test_config_is_read_from_any_descriptor(program, document):
     (b"\xff\xfe{", "invalid launch config: "),
     (b"[" * 100000, "invalid launch config: "),
     (b'{"db_path":5', "invalid launch config: "),
-])
+], ids=["empty", "no fields", "not UTF-8", "deep nesting", "cut off"])
 def test_broken_documents(program, content, text):
     done = run(program, *named("--config-fd", "0"), stdin=content)
     assert done.returncode == 2

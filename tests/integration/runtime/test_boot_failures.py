@@ -110,10 +110,11 @@ def test_database_unreachable(home, program):
 
 
 def test_database_corrupt(home, program):
-    with open(f"{home.path}/db/bad.db", "wb") as file:
+    bad = f"{home.path}/bad.db"
+    with open(bad, "wb") as file:
         file.write(b"not a database" * 500)
     failed_boot(home, program, "config", lambda text: text.startswith(("insert run: ", "database connect: ")),
-                db_path=f"{home.path}/db/bad.db")
+                db_path=bad)
 
 
 def test_vsock_is_refused(home, program):
