@@ -400,15 +400,17 @@ void Parser::resolve_pending() {
 void Parser::add_value(const Arg& arg, std::string_view value) {
     resolve_pending();
     if (done()) return;
+    // The words of one positional are one occurrence; every option is one of its own.
     const bool words = arg.kind == ArgKind::kPositional || arg.kind == ArgKind::kTrailing;
     auto& occurrences = invocation_.matches.occurrences_;
-    const auto existing = std::find_if(occurrences.begin(), occurrences.end(),
-                                       [&](const auto& o) { return o.arg == &arg; });
-    if (!words || existing == occurrences.end()) {
+    std::size_t index = occurrences.size();
+    for (std::size_t i = 0; words && i < occurrences.size(); ++i)
+        if (occurrences[i].arg == &arg) index = i;
+    if (index == occurrences.size()) {
         start(arg);
         if (done()) return;
     }
-    auto& occurrence = words && existing != occurrences.end() ? *existing : occurrences.back();
+    auto& occurrence = occurrences[index];
     const auto parts = arg.comma_list ? split(value, ',') : std::vector<std::string_view>{value};
     for (auto part : parts) {
         unchecked_.emplace_back(&arg, part);
