@@ -112,6 +112,15 @@ void Agent::port_lost() {
     loop_.after(kPortRetry, [this] { port_lost_ = false; });
 }
 
+void Agent::apply_flow(const protocol::RuntimeFlow& flow) {
+    output_.set_flow(flow);
+    if (flow.paused) return;
+    loop_.post([this] {
+        exec_->resume_output();
+        tcp_->resume_output();
+    });
+}
+
 // After every turn of the loop: send what was produced, then decide who may produce and whom the
 // port is watched for.
 void Agent::settle() {

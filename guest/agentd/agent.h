@@ -31,6 +31,9 @@ class Agent {
 
     const Activity& activity() const { return activity_; }
 
+    // runtime.flow: pauses (resumes) what one client's sessions produce. Any thread.
+    void apply_flow(const protocol::RuntimeFlow& flow);
+
     // Not counted as activity: it is what starts the counting.
     void send_ready(const protocol::Ready& ready);
 

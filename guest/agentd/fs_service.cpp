@@ -42,7 +42,7 @@ protocol::FsResponse stream_file(const FsOpenHandle& handle, const op::Read& req
     std::uint64_t left = request.len.value_or(UINT64_MAX);
     std::vector<std::byte> chunk(
         static_cast<std::size_t>(std::min<std::uint64_t>(left, kReadChunk)));
-    while (left > 0 && output.wait_for_room(cancelled)) {
+    while (left > 0 && output.wait_for_room(id, cancelled)) {
         auto size = static_cast<std::size_t>(std::min<std::uint64_t>(left, chunk.size()));
         ssize_t n = ::read(handle.file.get(), chunk.data(), size);
         if (n < 0 && errno == EINTR) continue;

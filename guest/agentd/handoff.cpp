@@ -87,8 +87,9 @@ void check_init(const std::string& path, const std::optional<std::string>& cwd) 
     ::_exit(kExitExecFailed);
 }
 
-void log_to_file() {
-    UniqueFd file(::open(kLogFile, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+// Best effort: what cannot be opened leaves standard error as it is.
+void log_to(const char* path, int flags) {
+    UniqueFd file(::open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC | flags, 0644));
     if (file) ::dup2(file.get(), STDERR_FILENO);
 }
 
@@ -101,10 +102,12 @@ void hand_off(const protocol::HandoffInit& init, const Environment& environment)
     if (child < 0) throw init_error("handoff fork failed: " + os_error_text(errno));
     if (child > 0) become_init(path, init, environment);
     ::setsid();
-    log_to_file();
+    log_to(kLogFile, O_CREAT);
 }
 
 void shut_down_handed_off(int upper_fs) {
+    // A log file open for writing would keep its file system from going read-only.
+    log_to("/dev/console", 0);
     ::sync();
     ::kill(1, kPowerOffSignal);
     // The init's own power-off ends the machine, and this process with it, somewhere in here.

@@ -60,7 +60,8 @@ std::optional<rlimit> raise_open_files() {
                            .init_time_ns = booted.init_time_ns,
                            .ready_time_ns = static_cast<std::uint64_t>(msb::boottime_ns()),
                            .agent_version = MSB_AGENT_VERSION});
-        runtime.emplace(agent->activity(), std::move(booted.runtime_port), kRuntimeDirectory);
+        runtime.emplace(agent->activity(), std::move(booted.runtime_port), kRuntimeDirectory,
+                        Cpus(), [&agent](const auto& flow) { agent->apply_flow(flow); });
         agent->run();
     } catch (const std::exception& error) {
         log_line(std::string("agent loop error: ") + error.what());

@@ -34,9 +34,28 @@ void OutputQueue::finish(protocol::MessageType type, std::size_t size_before) {
     if (size_before == 0) wake_();
 }
 
-bool OutputQueue::wait_for_room(const std::atomic<bool>& abandoned) {
+void OutputQueue::set_flow(const protocol::RuntimeFlow& flow) {
+    std::lock_guard lock(mutex_);
+    std::erase_if(paused_, [&](const auto& known) { return known.id_start == flow.id_start; });
+    if (flow.paused && paused_.size() < protocol::kMaxClients) paused_.push_back(flow);
+    any_paused_ = !paused_.empty();
+    room_.notify_all();
+}
+
+bool OutputQueue::paused_locked(std::uint32_t id) const {
+    return std::ranges::any_of(paused_, [&](const auto& flow) {
+        return id >= flow.id_start && id < flow.id_end_exclusive;
+    });
+}
+
+bool OutputQueue::paused(std::uint32_t id) const {
+    std::lock_guard lock(mutex_);
+    return paused_locked(id);
+}
+
+bool OutputQueue::wait_for_room(std::uint32_t id, const std::atomic<bool>& abandoned) {
     std::unique_lock lock(mutex_);
-    room_.wait(lock, [&] { return !congested() || abandoned || closed_; });
+    room_.wait(lock, [&] { return (!congested() && !paused_locked(id)) || abandoned || closed_; });
     return !abandoned && !closed_;
 }
 

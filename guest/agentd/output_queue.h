@@ -11,6 +11,7 @@
 #include <functional>
 #include <mutex>
 #include <span>
+#include <vector>
 
 #include "agentd/activity.h"
 #include "protocol/codec.h"
@@ -46,13 +47,17 @@ class OutputQueue {
     void send_data(std::uint32_t id, protocol::MessageType type, std::span<const std::byte> data);
 
     bool congested() const { return size_ > kHighWater; }
+    // The same for one session: its client may be the one that does not keep up (runtime.flow).
+    bool congested(std::uint32_t id) const { return congested() || (any_paused_ && paused(id)); }
+    // Stops (lets go on) the producers of a range of ids. Any thread; what was paused has to be resumed by the caller.
+    void set_flow(const protocol::RuntimeFlow& flow);
     bool relieved() const { return size_ <= kLowWater; }
     bool input_must_stop() const { return size_ > kInputStop; }
     bool empty() const { return size_ == 0; }
 
     // Blocks a worker thread until there is room. False when `abandoned` turned true meanwhile
     // (wake_waiters() makes waiters look again) or when the queue was closed.
-    bool wait_for_room(const std::atomic<bool>& abandoned);
+    bool wait_for_room(std::uint32_t id, const std::atomic<bool>& abandoned);
     void wake_waiters();
     // The agent is going away: no thread waits any more.
     void close();
@@ -62,18 +67,22 @@ class OutputQueue {
     Flush flush(int fd);
 
   private:
+    bool paused(std::uint32_t id) const;
+    bool paused_locked(std::uint32_t id) const;
     // Counts the message and wakes the loop when the queue had been empty.
     void finish(protocol::MessageType type, std::size_t size_before);
 
     Activity& activity_;
     std::function<void()> wake_;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::condition_variable room_;
-    protocol::ByteBuffer pending_;       // guarded by mutex_
-    protocol::ByteBuffer writing_;       // loop thread only
-    std::size_t written_ = 0;            // of writing_
-    std::atomic<std::size_t> size_ = 0;  // pending_ and the rest of writing_
-    bool closed_ = false;                // guarded by mutex_
+    protocol::ByteBuffer pending_;               // guarded by mutex_
+    protocol::ByteBuffer writing_;               // loop thread only
+    std::size_t written_ = 0;                    // of writing_
+    std::atomic<std::size_t> size_ = 0;          // pending_ and the rest of writing_
+    bool closed_ = false;                        // guarded by mutex_
+    std::vector<protocol::RuntimeFlow> paused_;  // guarded by mutex_, at most one per client
+    std::atomic<bool> any_paused_ = false;       // lets the usual case do without the lock
 };
 
 }  // namespace msb::agentd

@@ -52,11 +52,12 @@ std::string heartbeat_json(const protocol::RuntimeHeartbeat& beat) {
 }
 
 RuntimeChannel::RuntimeChannel(const Activity& activity, UniqueFd port, std::string directory,
-                               Cpus cpus)
+                               Cpus cpus, std::function<void(const protocol::RuntimeFlow&)> flow)
     : activity_(activity),
       port_(std::move(port)),
       directory_(std::move(directory)),
       cpus_(std::move(cpus)),
+      flow_(std::move(flow)),
       stop_(::eventfd(0, EFD_CLOEXEC)) {
     if (!stop_) throw_os_error(errno, "create the heartbeat's stop descriptor");
     thread_ = std::thread([this] { run(); });
@@ -134,7 +135,13 @@ void RuntimeChannel::read_port() {
 
 void RuntimeChannel::handle(const protocol::FrameView& frame) {
     auto envelope = protocol::decode_envelope(frame.body);
-    if (!envelope || envelope->type != protocol::MessageType::kRuntimeCpuTarget) return;
+    if (!envelope) return;
+    if (envelope->type == protocol::MessageType::kRuntimeFlow) {
+        auto flow = protocol::decode_payload<protocol::RuntimeFlow>(envelope->payload.span());
+        if (flow && flow_) flow_(*flow);
+        return;
+    }
+    if (envelope->type != protocol::MessageType::kRuntimeCpuTarget) return;
     auto target = protocol::decode_payload<protocol::RuntimeCpuTarget>(envelope->payload.span());
     if (!target) return log_line("runtime port: " + target.error().message);
     protocol::RuntimeCpuState state{.online = cpus_.set_online(target->online)};

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <thread>
 
@@ -21,8 +22,9 @@ class RuntimeChannel {
   public:
     // With an empty `port` the beats go to <directory>/heartbeat.json instead, as upstream does.
     // `activity` must outlive the object.
+    // `flow` is called on the channel's thread for every runtime.flow.
     RuntimeChannel(const Activity& activity, UniqueFd port, std::string directory,
-                   Cpus cpus = Cpus());
+                   Cpus cpus = Cpus(), std::function<void(const protocol::RuntimeFlow&)> flow = {});
     ~RuntimeChannel();
     RuntimeChannel(const RuntimeChannel&) = delete;
     RuntimeChannel& operator=(const RuntimeChannel&) = delete;
@@ -40,6 +42,7 @@ class RuntimeChannel {
     UniqueFd port_;
     std::string directory_;
     Cpus cpus_;
+    std::function<void(const protocol::RuntimeFlow&)> flow_;
     UniqueFd stop_;  // eventfd
     std::atomic<bool> stopping_ = false;
     std::uint64_t sequence_ = 0;

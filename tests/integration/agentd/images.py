@@ -46,7 +46,7 @@ def make_tree(root):
     with open(init, "w") as file:
         file.write(
             "#!/bin/sh\n"
-            "trap 'sync; reboot -f' 42 TERM 38\n"
+            '[ "$2" = deaf ] || trap "sync; mount -o remount,ro / && reboot -f" 38\n'
             'printf "%s|" "$0" "$@" > /tmp/init-args\n'
             "pwd > /tmp/init-cwd; env > /tmp/init-env\n"
             "while :; do sleep 1; done\n"

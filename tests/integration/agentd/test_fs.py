@@ -135,15 +135,15 @@ def test_list_and_readdir(agent, dir):
 
 def test_oversized_listing_is_an_error(agent, dir):
     """Upstream never answers (spec/protocol.md section 10)."""
-    name = "n" * 200
-    script = f"cd {dir} && i=0; while [ $i -lt 15000 ]; do : > {name}$i; i=$((i+1)); done"
+    name = "n" * 245
+    script = f"cd {dir} && i=0; while [ $i -lt 11000 ]; do : > {name}$i; i=$((i+1)); done"
     assert agent.shell(script).code == 0
     assert error(agent.fs("List", path=dir)) == "readdir: the listing is too large for one response"
     handle = data(agent.fs("OpenDir", path=dir))["Handle"]
     total = 0
     while batch := data(agent.fs("ReadDir", handle=handle, limit=1_000_000))["List"]:
         total += len(batch)
-    assert total == 15000
+    assert total == 11000
     data(agent.fs("CloseHandle", handle=handle))
 
 
