@@ -331,7 +331,7 @@ void validate_and_sort_mounts(std::vector<Mount>& mounts) {
         if (!seen.insert(guest).second)
             invalid("multiple volumes cannot mount the same guest path: " + guest);
     }
-    std::ranges::stable_sort(mounts, [](const Mount& a, const Mount& b) {
+    std::ranges::sort(mounts, [](const Mount& a, const Mount& b) {
         const std::string& left = guest_path(a);
         const std::string& right = guest_path(b);
         const std::size_t left_depth = component_count(left);
