@@ -104,6 +104,10 @@ void add_disk(std::vector<std::string>& argv, const Disk& disk, const DiskSource
     argv.push_back(json::dump(top));
 
     device["drive"] = node;
+    // An error of the host's storage is the guest's to handle. (Left alone, the engine would stop
+    // the machine when the host's disk is full, for somebody to resume it.)
+    device["werror"] = "report";
+    device["rerror"] = "report";
     if (!disk.serial.empty()) device["serial"] = disk.serial;
     add_device(argv, device);
 }

@@ -55,7 +55,7 @@ MachineExit classify_exit(const ExitEvidence& e) {
         return {ExitKind::kEngineKilled, 1,
                 with_output("the engine was told to end by a signal", e.engine_output)};
     const std::string_view what =
-        e.engine_started ? "the engine ended unexpectedly ({})" : "the engine did not start ({})";
+        e.engine_started ? "the engine failed ({})" : "the engine did not start ({})";
     return {ExitKind::kEngineError, 1,
             with_output(fmt::format(fmt::runtime(what), exit_status_text(e.wait_status)),
                         e.engine_output)};

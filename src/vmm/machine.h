@@ -101,6 +101,12 @@ struct MemoryState {
     std::uint64_t boot_mib, target_mib, current_mib, max_mib;
 };
 
+// What a machine has used of the host since it started; absent where it is unknown.
+struct MachineUsage {
+    std::optional<std::uint64_t> vcpu_ns;         // processor time of all vCPU threads
+    std::optional<std::uint64_t> resident_bytes;  // of the engine: guest memory and its own
+};
+
 // A running machine. Not thread-safe: used from the thread that started it, which must outlive it
 // (the engine dies with that thread). Destroying it kills the engine and reaps it. The engine is
 // reaped by its own pid; the caller must not wait for unknown children (waitpid(-1)).
@@ -129,6 +135,8 @@ class Machine {
     // lifts the limit). Effective at once, or as soon as the engine has its threads.
     virtual void set_cpu_limit(unsigned online) = 0;
     virtual unsigned cpu_limit() const = 0;
+
+    virtual MachineUsage usage() const = 0;
 
     // Ends the engine now, without asking the guest, and reaps it. Idempotent; poll_exit() then
     // has the exit (kHostRequest unless the machine had already ended by itself).

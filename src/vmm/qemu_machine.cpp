@@ -18,6 +18,7 @@
 #include "vmm/engine_process.h"
 #include "vmm/exit_status.h"
 #include "vmm/qmp.h"
+#include "vmm/usage.h"
 
 namespace msb::vmm {
 namespace {
@@ -69,6 +70,7 @@ class QemuMachine final : public Machine {
     MemoryState memory_state() override { return memory_; }
     void set_cpu_limit(unsigned online) override;
     unsigned cpu_limit() const override { return cpu_limit_; }
+    MachineUsage usage() const override { return engine_usage(engine_pid()); }
     void kill() override;
 
   private:
@@ -77,6 +79,7 @@ class QemuMachine final : public Machine {
     void handle_qmp();
     void handle_message(const QmpMessage& message);
     void handle_event(const QmpMessage& message);
+    void handle_stopped(std::string_view status);
     bool read_console();
     bool read_stderr();
     void forward_stderr(std::string_view bytes);
@@ -230,11 +233,7 @@ void QemuMachine::handle_message(const QmpMessage& message) {
             }
             break;
         case QmpMessage::Kind::kReturn:
-            if (message.id == status_query_ && message.status == "internal-error") {
-                evidence_.internal_error = true;
-                if (start_.accelerator == Accelerator::kKvm) forget_verdict(start_.verdict_file);
-                fail();
-            }
+            if (message.id == status_query_) handle_stopped(message.status);
             if (message.id == cpus_query_ && !message.thread_ids.empty()) {
                 vcpu_threads_ = message.thread_ids;
                 set_cpu_limit(cpu_limit_);
@@ -246,6 +245,18 @@ void QemuMachine::handle_message(const QmpMessage& message) {
             handle_event(message);
             break;
     }
+}
+
+// The answer to "why did you stop the guest?".
+void QemuMachine::handle_stopped(std::string_view status) {
+    if (status == "running" || evidence_.guest_ended) return;
+    if (status == "internal-error") {
+        evidence_.internal_error = true;
+        if (start_.accelerator == Accelerator::kKvm) forget_verdict(start_.verdict_file);
+    } else {
+        evidence_.violation = "the engine stopped the guest without being asked to";
+    }
+    fail();
 }
 
 void QemuMachine::handle_event(const QmpMessage& message) {

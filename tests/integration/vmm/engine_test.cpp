@@ -44,9 +44,12 @@ bool host_grants_network_namespaces() {
 TEST(Engine, IsConfinedAndGetsOnlyWhatItNeeds) {
     const TemporaryDirectory files;
     const auto secret = files.write("secret", "s"), lock = files.write("lock", "l");
-    // As a launcher leaves them: inheritable, unknown to us.
-    const UniqueFd unknown(::open(secret.c_str(), O_RDONLY));
-    const UniqueFd lock_fd(::open(lock.c_str(), O_RDONLY));
+    // As a launcher leaves them: inheritable, unknown to us; at numbers the engine does not use.
+    const UniqueFd secret_fd(::open(secret.c_str(), O_RDONLY | O_CLOEXEC));
+    const UniqueFd unknown(::fcntl(secret_fd.get(), F_DUPFD, 60));
+    const UniqueFd unknown_above(::fcntl(secret_fd.get(), F_DUPFD, 80));
+    const UniqueFd plain_lock_fd(::open(lock.c_str(), O_RDONLY | O_CLOEXEC));
+    const UniqueFd lock_fd(::fcntl(plain_lock_fd.get(), F_DUPFD, 70));
     ::setenv("MSB_TEST_SECRET", "hunter2", 1);
     MachineConfig config;
     config.kernel = kernel();
@@ -81,6 +84,7 @@ TEST(Engine, DiesWithItsParent) {
     if (parent == 0) try {
             MachineConfig config;
             config.kernel = image;
+            config.kernel_arguments = {"panic=0"};  // a guest that does not end by itself
             const auto machine = start_machine(
                 std::move(config), {.engine = engine(), .accelerator = AcceleratorChoice::kTcg});
             const pid_t pid = machine->engine_pid();
@@ -100,6 +104,7 @@ TEST(Engine, DiesWithItsParent) {
     ASSERT_EQ(::waitpid(parent, nullptr, 0), parent);
     pollfd poll{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
     EXPECT_EQ(::poll(&poll, 1, kPatienceSeconds * 1000), 1);
+    ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);  // when it did not
 }
 
 TEST(Engine, MissingKernelIsRefusedBeforeAnythingStarts) {
@@ -238,6 +243,19 @@ done)",
     EXPECT_EQ(exit.kind, ExitKind::kAcceleratorError);
     EXPECT_THAT(exit.detail, HasSubstr("KVM internal error. Suberror: 1"));
     EXPECT_FALSE(std::filesystem::exists(files_.path() / "accel.json"));
+}
+
+TEST_F(FakeEngine, AGuestStoppedBehindOurBackIsAnError) {
+    const std::string script = fmt::format(
+        R"({}; echo '{{"event":"STOP"}}' >&3
+while read -r line <&3; do
+  case $line in *query-status*) id=${{line##*:}}; echo '{{"return":{{"status":"io-error"}},"id":'$id >&3;; esac
+done)",
+        kGreeting);
+    const auto machine = start(script);
+    const MachineExit exit = serve_until_exit(*machine);
+    EXPECT_EQ(exit.kind, ExitKind::kEngineError);
+    EXPECT_EQ(exit.detail, "the engine stopped the guest without being asked to");
 }
 
 TEST_F(FakeEngine, AnEngineThatClosesEverythingIsStillReaped) {

@@ -1,7 +1,11 @@
 // Real guests: devices, live resize, and every way in which a machine ends.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <sstream>
@@ -189,6 +193,57 @@ TEST(Machine, AFloodedConsoleIsBoundedAndTheGuestGoesOn) {
     EXPECT_FALSE(
         serve(guest.machine(), [&] { return guest.console().ends_with("limit reached]\n"); }));
     EXPECT_LT(guest.console().size(), 64u * 1024 + 100);
+}
+
+// A file system of one megabyte, seen by this process and its children only.
+void mount_small_file_system(const std::filesystem::path& where) {
+    const uid_t uid = ::geteuid();
+    const gid_t gid = ::getegid();
+    if (::unshare(CLONE_NEWNS) != 0) {
+        if (::unshare(CLONE_NEWNS | CLONE_NEWUSER) != 0) throw_os_error(errno, "unshare");
+        std::ofstream("/proc/self/setgroups") << "deny";
+        std::ofstream("/proc/self/gid_map") << "0 " << gid << " 1";
+        std::ofstream("/proc/self/uid_map") << "0 " << uid << " 1";
+    }
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("tmpfs", where.c_str(), "tmpfs", 0, "size=1m") != 0)
+        throw_os_error(errno, "mount");
+}
+
+// What the guest says to more data than fits the host's file system.
+std::string overfill(const std::filesystem::path& file_system) {
+    mount_small_file_system(file_system);
+    const auto disk = file_system / "a.raw";
+    std::ofstream(disk).close();
+    std::filesystem::resize_file(disk, 8 << 20);
+    MachineConfig config;
+    config.disks = {{.path = disk}};
+    Guest guest(std::move(config));
+    guest.wait_until_ready();
+    guest.run("dd if=/dev/zero of=/dev/vda bs=4k count=1 conv=fsync");
+    // Not zeros, which the engine could leave a hole for.
+    const std::string fill = "yes | dd of=/dev/vda bs=64k count=64 iflag=fullblock conv=fsync";
+    return guest.run("(" + fill + ") 2>/dev/null && echo written || echo refused; echo alive");
+}
+
+// The host's disk is full: the guest gets an error and goes on, the machine is not stopped.
+TEST(Machine, AFullHostDiskIsAnErrorInTheGuest) {
+    const TemporaryDirectory directory;
+    const pid_t child = ::fork();
+    if (child == 0) {
+        std::string answer;
+        try {
+            answer = overfill(directory.path());
+        } catch (const std::exception& error) {
+            answer = error.what();
+        }
+        std::fprintf(stderr, "%s\n", answer.c_str());
+        ::_exit(answer == "refused alive" ? 0 : 1);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(Machine, AWritableDiskBelongsToOneMachine) {

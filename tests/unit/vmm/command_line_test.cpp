@@ -153,9 +153,9 @@ TEST(CommandLine, RawDiskGoesInAsADescriptor) {
         std::vector<std::string>{
             R"({"driver":"file","filename":"/dev/fdset/5","aio":"threads","node-name":"disk0",)"
             R"("read-only":false,"cache":{"direct":false,"no-flush":false},"discard":"unmap"})"});
-    EXPECT_EQ(
-        values(argv, "-device").back(),
-        R"({"driver":"virtio-blk-device","bus":"virtio-mmio-bus.2","drive":"disk0","serial":"root"})");
+    EXPECT_EQ(values(argv, "-device").back(),
+              R"({"driver":"virtio-blk-device","bus":"virtio-mmio-bus.2","drive":"disk0",)"
+              R"("werror":"report","rerror":"report","serial":"root"})");
 }
 
 TEST(CommandLine, Qcow2NeverFollowsABackingFile) {
@@ -187,7 +187,8 @@ TEST(CommandLine, AMachineWithMoreDevicesThanWindowsIsAPciMachine) {
     const auto argv = arguments(config);
     EXPECT_THAT(values(argv, "-machine").at(0), StartsWith("q35,"));
     EXPECT_EQ(values(argv, "-device").back(),
-              R"({"driver":"virtio-blk-pci","addr":"0x8","drive":"disk5"})");
+              R"({"driver":"virtio-blk-pci","addr":"0x8","drive":"disk5",)"
+              R"("werror":"report","rerror":"report"})");
     EXPECT_THAT(kernel_command_line(config), Not(HasSubstr("acpi=off")));
     EXPECT_THAT(kernel_command_line(config), Not(HasSubstr("virtio_mmio")));
     config.disks.resize(28);
