@@ -5,8 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <utility>
 
 #include "base/error.h"
@@ -71,15 +75,34 @@ std::filesystem::path Cache::work(const std::string& name) const {
     return directory_ / "tmp" / name;
 }
 
-FileLock Cache::lock(const std::filesystem::path& entry_lock) const {
+namespace {
+
+// flock(2) that can be given up. The kernel offers no wait with a way out, so this looks again now and then.
+void take_lock(int fd, const std::filesystem::path& path, const std::stop_token& stop) {
+    constexpr std::chrono::milliseconds kFirstLook{2};
+    constexpr std::chrono::milliseconds kLastLook{50};
+    bool waits = !stop.stop_possible();
+    std::mutex mutex;
+    std::condition_variable_any never;
+    for (auto delay = kFirstLook;; delay = std::min(delay * 2, kLastLook)) {
+        if (::flock(fd, waits ? LOCK_EX : LOCK_EX | LOCK_NB) == 0) return;
+        if (errno != EINTR && errno != EWOULDBLOCK) throw_cache_error(path, errno);
+        if (waits) continue;
+        std::unique_lock lock(mutex);
+        never.wait_for(lock, stop, delay, [] { return false; });
+        if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "operation cancelled");
+    }
+}
+
+}  // namespace
+
+FileLock Cache::lock(const std::filesystem::path& entry_lock, std::stop_token stop) const {
     // Upstream's prune unlinks lock files: a lock on a file that is no longer at its path excludes nobody, so it is
     // taken again on the new one.
     for (;;) {
         UniqueFd fd(::open(entry_lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
         if (!fd) throw_cache_error(entry_lock, errno);
-        while (::flock(fd.get(), LOCK_EX) != 0) {
-            if (errno != EINTR) throw_cache_error(entry_lock, errno);
-        }
+        take_lock(fd.get(), entry_lock, stop);
         struct stat held{};
         struct stat named{};
         bool same = ::fstat(fd.get(), &held) == 0 && ::lstat(entry_lock.c_str(), &named) == 0 &&
@@ -88,14 +111,14 @@ FileLock Cache::lock(const std::filesystem::path& entry_lock) const {
     }
 }
 
-FileLock Cache::lock_metadata(const Reference& reference) const {
-    return lock(directory_ / "manifests" / (reference.cache_key() + ".lock"));
+FileLock Cache::lock_metadata(const Reference& reference, std::stop_token stop) const {
+    return lock(directory_ / "manifests" / (reference.cache_key() + ".lock"), std::move(stop));
 }
-FileLock Cache::lock_layer(std::string_view diff_id) const {
-    return lock(layer_image(diff_id).native() + ".lock");
+FileLock Cache::lock_layer(std::string_view diff_id, std::stop_token stop) const {
+    return lock(layer_image(diff_id).native() + ".lock", std::move(stop));
 }
-FileLock Cache::lock_composition(std::string_view manifest_digest) const {
-    return lock(fsmeta(manifest_digest).native() + ".lock");
+FileLock Cache::lock_composition(std::string_view manifest_digest, std::stop_token stop) const {
+    return lock(fsmeta(manifest_digest).native() + ".lock", std::move(stop));
 }
 
 PendingFile::PendingFile(std::filesystem::path path)

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -29,11 +30,12 @@ class Cache {
     std::filesystem::path flat_lock(std::string_view derivation_digest) const;
     std::filesystem::path work(const std::string& name) const;  // tmp/<name>
 
-    // The lock beside an entry: "<entry>.lock", mode 0600, opened without following links. Waits.
-    FileLock lock(const std::filesystem::path& entry_lock) const;
-    FileLock lock_metadata(const Reference& reference) const;
-    FileLock lock_layer(std::string_view diff_id) const;
-    FileLock lock_composition(std::string_view manifest_digest) const;
+    // The lock beside an entry: "<entry>.lock", mode 0600, opened without following links. Waits, until `stop` makes
+    // it throw Error{kCancelled}.
+    FileLock lock(const std::filesystem::path& entry_lock, std::stop_token stop = {}) const;
+    FileLock lock_metadata(const Reference& reference, std::stop_token stop = {}) const;
+    FileLock lock_layer(std::string_view diff_id, std::stop_token stop = {}) const;
+    FileLock lock_composition(std::string_view manifest_digest, std::stop_token stop = {}) const;
 
   private:
     std::filesystem::path directory_;
