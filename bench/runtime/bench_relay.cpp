@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -33,9 +34,15 @@ class Observer : public RelayObserver {
     void on_ready(const protocol::Ready&) override { ready_(); }
     void on_boot_failure(const std::string&) override {}
     void on_shutdown_requested() override {}
-    void on_client_flow(std::uint32_t, std::uint32_t, bool) override {}
+    // Our agent stops reading its pipes; the fake guest stops writing.
+    void on_client_flow(std::uint32_t, std::uint32_t, bool paused) override {
+        paused_ = paused;
+        paused_.notify_all();
+    }
+    void wait_until_resumed() { paused_.wait(true); }
 
   private:
+    std::atomic<bool> paused_ = false;
     std::function<void()> ready_;
 };
 

@@ -254,7 +254,11 @@ void Relay::track_session(unsigned slot, const protocol::FrameView& frame) {
     const auto session = s.execs.find(frame.id);
     if (session == s.execs.end()) return;
     if (tap_) tapped_.push_back({.session = session->second, .body = frame.body});
-    if ((frame.flags & protocol::kFlagTerminal) != 0) s.execs.erase(session);
+    if ((frame.flags & protocol::kFlagTerminal) == 0) return;
+    s.execs.erase(session);
+    // Whoever sees the end of a session finds all of its output in the log.
+    flush_run();
+    record_output();
 }
 
 void Relay::extend_run(unsigned slot, std::span<const std::byte> frame) {

@@ -71,7 +71,8 @@ class RelayObserver {
     virtual void on_client_flow(std::uint32_t id_start, std::uint32_t id_end, bool paused) = 0;
 };
 
-// Where the output of exec sessions is recorded. Called after the frames have been delivered.
+// Where the output of exec sessions is recorded: after the frames have been delivered, but before the end of their
+// session is.
 class ExecTap {
   public:
     virtual ~ExecTap() = default;

@@ -26,6 +26,7 @@
 #include "runtime/lifecycle.h"
 #include "runtime/machine_plan.h"
 #include "runtime/maintenance.h"
+#include "runtime/metrics.h"
 #include "runtime/relay_server.h"
 #include "runtime/runtime_log.h"
 #include "runtime/runtime_port.h"
@@ -111,6 +112,7 @@ class Sandbox final : public RelayObserver, public ControlTarget {
     std::optional<SignalWatch> signals_;
     UniqueFd listener_;
     std::optional<ExecLog> exec_log_;
+    std::optional<Metrics> metrics_;
     std::unique_ptr<vmm::Machine> machine_;
     std::optional<vmm::MachineExit> exit_;
     std::unique_ptr<GuestChannel> guest_;
@@ -134,6 +136,13 @@ std::optional<std::chrono::seconds> seconds_of(std::optional<std::uint64_t> valu
     constexpr std::uint64_t kCentury = 3'155'760'000;
     if (!value) return std::nullopt;
     return std::chrono::seconds(std::min(*value, kCentury));
+}
+
+// Only a layered root has an upper image whose size on the host says something (spec/metrics.md section 6.1).
+std::optional<fs::path> layered_upper(const contract::LaunchConfig& config) {
+    const auto& root = config.bootstrap.block_root;
+    return root && std::holds_alternative<protocol::OciErofsRoot>(*root) ? config.rootfs.upper
+                                                                         : std::nullopt;
 }
 
 bool hands_off_init(const contract::LaunchConfig& config) {
@@ -180,6 +189,8 @@ void Sandbox::boot() {
     claim_endpoints_and_row();
     endpoints_.publish_agent();
     exec_log_.emplace(config_.log_dir);
+    metrics_.emplace(loop_, config_.metrics, *run_id_, inputs_.args.effective_max_vcpus(),
+                     layered_upper(config_));
     start_machine();
     start_services();
 }
@@ -305,6 +316,8 @@ int Sandbox::fail_boot(const std::string& message) {
         log(LogLevel::kError, kLog, "boot-error.json: {}", error.what());
     }
     machine_.reset();
+    if (metrics_) metrics_->abandon();
+    else Metrics::give_back(config_.metrics);
     endpoints_.abandon();
     if (run_id_) {
         try {
@@ -323,6 +336,7 @@ void Sandbox::on_ready(const protocol::Ready& ready) {
     log(LogLevel::kInfo, kLog, "guest ready: agent_version={} init_ms={}", ready.agent_version,
         ready.init_time_ns / 1'000'000);
     exec_log_->system(contract::kStartedMarker);
+    metrics_->start(*machine_);
     sync_clock();
     // Not from inside the relay's own call.
     loop_.post([this] {
@@ -434,7 +448,8 @@ void Sandbox::finish() {
                             state::clean_up_ephemeral_self(*database_, endpoints_.roots(),
                                                            inputs_.args.sandbox_id);
                         },
-                    .mark_stopped = [this] { exec_log_->system(contract::kStoppedMarker); }});
+                    .mark_stopped = [this] { exec_log_->system(contract::kStoppedMarker); },
+                    .retire_metrics = [this] { metrics_->retire(); }});
 }
 
 }  // namespace

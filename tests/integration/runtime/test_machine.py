@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import socket
-import time
+import struct
 
 import msbproto
 import pytest
@@ -276,16 +276,21 @@ def test_garbage_clients_and_clients_that_die(machine):
 
 
 def test_client_that_does_not_read_stalls_nobody(machine):
+    """More output than the relay would ever keep (64 MiB): the agent is asked to stop its producer instead."""
     sandbox, client = machine()
     slow = another_client(sandbox)
-    id = slow.start_exec("/bin/sh", "-c", "yes | head -c 20000000; echo; echo end")
+    size = 80_000_000
+    id = slow.start_exec("/bin/sh", "-c", f"yes | head -c {size}; echo; echo end")
     slow.receive(lambda message: message.type == "core.exec.started")
+    beat = lambda: json.load(open(f"{sandbox.runtime_dir}/heartbeat.json"))["activity_counters"]["exec_output_bytes"]
+    wait_until(lambda: os.path.exists(f"{sandbox.runtime_dir}/heartbeat.json") and beat() > 1 << 20, 60, "a backlog")
     for _ in range(20):
         assert client.ping(timeout=30)
         assert client.shell("exit 4").code == 4
+    assert int(status_field(sandbox.pid, "VmRSS")) < 60_000, "kB; what waits stays with the producer"
     # It reads after all: nothing is missing.
     result = slow.collect_exec(id)
-    assert (len(result.stdout), result.code) == (20000000 + len("\nend\n"), 0)
+    assert (len(result.stdout), result.code) == (size + len("\nend\n"), 0)
     sandbox.signal(signal.SIGTERM)
     check_end(sandbox, "Completed", 0)
 
@@ -316,3 +321,61 @@ def test_descriptors_of_the_launcher_stay_open(machine, home):
     assert sandbox.wait() == 0
     fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(other)
+
+
+# --- metrics slot -------------------------------------------------------------------------------------------------------
+
+
+class Registry:
+    """One reserved slot of a metrics registry, as a launcher makes it (spec/metrics.md section 3)."""
+
+    def __init__(self, generation=77):
+        self.name = f"/msb-test-{os.getpid()}"
+        self.path = f"/dev/shm{self.name}"
+        header = b"MSBMET01" + struct.pack("<IIIIII", 3, 256, 512, 1, 2, 0) + struct.pack("<qQ", 0, generation)
+        slot = struct.pack("<IIQQiiiI", 1, 0, generation, 2, 1, 0, 0, 0)
+        with open(self.path, "wb") as file:
+            file.write(header.ljust(256, b"\0") + slot.ljust(512, b"\0"))
+
+    def read(self):
+        with open(self.path, "rb") as file:
+            slot = file.read()[256:]
+        names = ("state", "_", "generation", "sequence", "sandbox", "run", "pid", "_", "started", "sampled", "flags")
+        return dict(zip(names, struct.unpack_from("<IIQQiiiIqqI", slot)), resident=struct.unpack_from("<Q", slot, 0x68)[0])
+
+
+@pytest.fixture
+def registry():
+    registry = Registry()
+    yield registry
+    os.unlink(registry.path)
+
+
+def metrics(registry, generation=77):
+    return {"metrics": {"sample_interval_ms": 100, "disabled": False,
+                        "slot": {"shm_name": registry.name, "slot": 0, "generation": generation}}}
+
+
+def test_metrics_slot_is_activated_sampled_and_retired(machine, registry):
+    sandbox, client = machine(config=metrics(registry))
+    slot = wait_until(lambda: registry.read()["flags"] & 9 == 9 and registry.read(), 30, "a sample with CPU time")
+    assert (slot["state"], slot["generation"]) == (2, 77)
+    assert (slot["pid"], slot["run"]) == (sandbox.pid, sandbox.run_row()["id"])
+    assert slot["resident"] > 10 << 20
+    sandbox.signal(signal.SIGTERM)
+    check_end(sandbox, "Completed", 0)
+    assert (registry.read()["state"], registry.read()["generation"]) == (3, 78)
+
+
+def test_metrics_slot_of_a_failed_boot_is_free(home, program, registry):
+    sandbox = home.sandbox("demo")
+    sandbox.spawn(program, sandbox.config(mounts=["x"], **metrics(registry)))
+    assert sandbox.wait() == 1
+    assert registry.read()["state"] == 0
+
+
+def test_metrics_slot_of_another_generation_is_left_alone(machine, registry):
+    sandbox, client = machine(config=metrics(registry, generation=5))
+    assert client.ping()
+    assert (registry.read()["state"], registry.read()["generation"]) == (1, 77)
+    assert "generation mismatch: expected 5, observed 77" in sandbox.log("runtime.log")
