@@ -113,7 +113,7 @@ class LayerEvents {
     bool materializing_ = false;
     std::uint64_t total_ = 1;
     std::uint64_t reported_ = 0;
-    std::uint64_t next_ingest_ = 0;
+    std::uint64_t next_ingest_ = kProgressStep;
 };
 
 bool wants_layered(PullTarget target) {
