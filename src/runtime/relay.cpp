@@ -1,6 +1,7 @@
 #include "runtime/relay.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "base/log.h"
@@ -223,8 +224,10 @@ void Relay::guest_received(std::size_t count) {
 // A length beyond the limit says that the stream is out of step: everything buffered goes. A length too short for a
 // header is one bad frame: it goes alone (section 7.4).
 void Relay::recover_guest_stream() {
-    ++counters_.guest_resyncs;
-    log(LogLevel::kWarn, kLog, "corrupt data from the guest discarded: {}", *guest_input_.error());
+    // A guest that sends nothing but nonsense must not fill the log with it.
+    if (std::has_single_bit(++counters_.guest_resyncs))
+        log(LogLevel::kWarn, kLog, "corrupt data from the guest discarded ({} times so far): {}",
+            counters_.guest_resyncs, *guest_input_.error());
     if (!guest_input_.skip_short_frame()) guest_input_.clear();
 }
 

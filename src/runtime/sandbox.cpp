@@ -50,6 +50,8 @@ constexpr auto kReadyTimeout = std::chrono::seconds(contract::kAgentReadyTimeout
 constexpr auto kClockPoll = 2s;
 constexpr auto kClockPeriod = 60s;
 constexpr auto kClockGap = 6s;
+// A guest that beats faster than once per second does not get more files written.
+constexpr auto kBeatInterval = 500ms;
 // An engine whose ends of the ports are closed is about to exit; one that does not is ended.
 constexpr auto kEngineExitGrace = 2s;
 
@@ -126,6 +128,7 @@ class Sandbox final : public RelayObserver, public ControlTarget {
     Maintenance maintenance_;
     IdleTracker idle_;
     Timer idle_timer_, ready_timer_, duration_timer_, clock_timer_, engine_timer_;
+    IdleTracker::Clock::time_point beat_written_{};
     std::int64_t clock_polled_ns_ = 0;  // wall clock of the last poll
     std::int64_t clock_sent_ns_ = 0;    // monotonic
     unsigned requested_cpus_ = 1, actual_cpus_ = 1;
@@ -177,7 +180,13 @@ int Sandbox::run() {
     } catch (const std::exception& error) {
         return fail_boot(error.what());
     }
-    loop_.run();
+    try {
+        loop_.run();
+    } catch (const std::exception& error) {
+        log(LogLevel::kError, kLog, "event loop: {}", error.what());
+        exit_ = vmm::MachineExit{.detail = error.what()};
+        machine_->kill();
+    }
     finish();
     return lifecycle_.cause() ? 0 : exit_->exit_code;
 }
@@ -228,13 +237,10 @@ void Sandbox::claim_endpoints_and_row() {
 
 void Sandbox::start_machine() {
     check_supported(config_);
+    if (const auto warning = check_placement(inputs_)) log(LogLevel::kWarn, kLog, "{}", *warning);
     if (config_.network_enabled())
         log(LogLevel::kInfo, kLog,
             "networking is not available in this version: the sandbox has no network device");
-    if (config_.cpu_placement != contract::CpuPlacement::kInherit)
-        log(LogLevel::kWarn, kLog,
-            "CPU placement {} is not available in this version: it degrades to inherit",
-            contract::to_string(config_.cpu_placement));
     vmm::Parts parts;
     try {
         parts = vmm::find_parts(self_executable());
@@ -315,9 +321,12 @@ int Sandbox::fail_boot(const std::string& message) {
     } catch (const std::exception& error) {
         log(LogLevel::kError, kLog, "boot-error.json: {}", error.what());
     }
+    machine_watch_.reset();
     machine_.reset();
-    if (metrics_) metrics_->abandon();
-    else Metrics::give_back(config_.metrics);
+    if (metrics_)
+        metrics_->abandon();
+    else
+        Metrics::give_back(config_.metrics);
     endpoints_.abandon();
     if (run_id_) {
         try {
@@ -359,8 +368,11 @@ void Sandbox::on_boot_failure(const std::string& reason) {
 }
 
 void Sandbox::on_heartbeat(const protocol::RuntimeHeartbeat& beat) {
-    write_heartbeat(config_.runtime_dir, beat);
     const auto now = IdleTracker::Clock::now();
+    if (now - beat_written_ >= kBeatInterval) {
+        write_heartbeat(config_.runtime_dir, beat);
+        beat_written_ = now;
+    }
     idle_.observe(beat.activity_seq, beat.active_exec_sessions, now);
     if (const auto deadline = idle_.deadline())
         idle_timer_.start_after(*deadline - now);

@@ -157,3 +157,9 @@ def test_stale_heartbeat_goes_and_boot_error_stays(home, program):
     sandbox.spawn(program, sandbox.config(mounts=["x"]))
     assert sandbox.wait() == 1
     assert os.listdir(sandbox.runtime_dir) == ["scripts"]
+
+
+def test_strict_placement_is_not_ignored(home, program):
+    profile = {"numa": {"mode": "strict_single"}, "memory": {"mode": "inherit"}}
+    failed_boot(home, program, "other", "managed NUMA placement requires auto, spread, or compact CPU placement",
+                placement_profile_name="gold", placement_profile=profile)
