@@ -118,6 +118,8 @@ void check_network(CreateOptions& options, const Matches& matches) {
         (void)parse_vsock(text);
     for (const auto& text : matches.values("port"))
         (void)parse_port(text);
+    for (const auto& text : matches.values("secret"))
+        (void)parse_secret(text);
     (void)parse_net_profiles(matches.values("net"));
     for (const auto& text : matches.values("net-rule"))
         (void)parse_net_rules(text);
@@ -139,8 +141,6 @@ void check_network(CreateOptions& options, const Matches& matches) {
     if (const auto text = matches.value("proxy")) (void)parse_proxy(*text);
     for (const auto& text : matches.values("tls-upstream-ca-cert-for"))
         (void)parse_scoped_ca(text);
-    for (const auto& text : matches.values("secret"))
-        (void)parse_secret(text);
     if (const auto text = matches.value("on-secret-violation"))
         (void)parse_named(*text, "violation action",
                           {"block", "block-and-log", "block-and-terminate", "passthrough"});

@@ -97,13 +97,13 @@ template <class Amount>
 RateValue parse_rate(std::string_view text, std::string_view flag, Amount&& amount) {
     const auto slash = text.find('/');
     RateValue rate;
+    if (slash != std::string_view::npos)
+        rate.interval = parse_milliseconds(text.substr(slash + 1), flag);
     try {
         rate.amount = amount(text.substr(0, slash));
     } catch (const Error& error) {
         fail_value(std::string(flag) + ": " + error.what());
     }
-    if (slash != std::string_view::npos)
-        rate.interval = parse_milliseconds(text.substr(slash + 1), flag);
     return rate;
 }
 
