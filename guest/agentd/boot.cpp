@@ -38,6 +38,10 @@ void validate(const protocol::Bootstrap& bootstrap) {
 }
 
 void send_default_user(BootChannel& channel, const protocol::Bootstrap& bootstrap) {
+    protocol::DefaultUser root;
+    // Without a user there is nothing to look up, and the first read of a file on the new root would
+    // only delay the answer.
+    if (!bootstrap.user) return channel.send(protocol::InitResolved{.default_user = root});
     Identity user = resolve_identity(std::nullopt, bootstrap.user);
     channel.send(protocol::InitResolved{.default_user = {.uid = user.uid, .gid = user.gid}});
 }

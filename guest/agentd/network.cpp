@@ -24,8 +24,6 @@ namespace msb::agentd {
 namespace {
 
 constexpr const char* kResolvConf = "/etc/resolv.conf";
-constexpr std::array<std::uint8_t, 4> kLoopback4{127, 0, 0, 1};
-constexpr std::array<std::uint8_t, 16> kLoopback6{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
 // Interface ioctls of netdevice(7).
 class Interface {
@@ -73,9 +71,9 @@ const char* family_name(int family) {
     return family == AF_INET ? "IPv4" : "IPv6";
 }
 
-void add_address(Netlink& netlink, const Netlink::Address& address, bool may_exist) {
+void add_address(Netlink& netlink, const Netlink::Address& address) {
     int err = netlink.add_address(address);
-    if (err == 0 || (may_exist && err == EEXIST)) return;
+    if (err == 0) return;
     throw init_error("failed to add " + std::string(family_name(address.family)) + " address " +
                      address_text(address.bytes) + "/" + std::to_string(address.prefix_len) + ": " +
                      syscall_error_text(err));
@@ -109,11 +107,11 @@ void write_resolv_conf(const std::string& content) {
         throw init_error("failed to write " + std::string(kResolvConf) + ": " + os_error_text(err));
 }
 
-void set_up_loopback(Netlink& netlink) {
+// The kernel gives lo 127.0.0.1/8 and ::1/128 by itself when it comes up (devinet.c, addrconf.c): asking
+// again over netlink would only cost time.
+void set_up_loopback() {
     Interface lo("lo");
     lo.bring_up();
-    add_address(netlink, {AF_INET, kLoopback4, 8, lo.index()}, true);
-    add_address(netlink, {AF_INET6, kLoopback6, 128, lo.index()}, true);
 }
 
 }  // namespace
@@ -134,16 +132,16 @@ std::string resolv_conf(const protocol::GuestNetwork& network) {
 }
 
 void set_up_network(const std::optional<protocol::GuestNetwork>& network) {
-    Netlink netlink;
-    set_up_loopback(netlink);
+    set_up_loopback();
     if (!network) return;
+    Netlink netlink;
     Interface interface(network->interface);
     interface.set_mac(network->mac);
     interface.set_mtu(network->mtu);
     if (const auto& v4 = network->ipv4)
-        add_address(netlink, {AF_INET, v4->address, v4->prefix_len, interface.index()}, false);
+        add_address(netlink, {AF_INET, v4->address, v4->prefix_len, interface.index()});
     if (const auto& v6 = network->ipv6)
-        add_address(netlink, {AF_INET6, v6->address, v6->prefix_len, interface.index()}, false);
+        add_address(netlink, {AF_INET6, v6->address, v6->prefix_len, interface.index()});
     interface.bring_up();
     if (network->ipv4) add_default_route(netlink, AF_INET, network->ipv4->gateway);
     if (network->ipv6) add_default_route(netlink, AF_INET6, network->ipv6->gateway);
