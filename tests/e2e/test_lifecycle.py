@@ -2,8 +2,11 @@
 
 import json
 import re
+import subprocess
 
 import pytest
+
+from conftest import processes_of
 
 
 @pytest.fixture(scope="module")
@@ -103,16 +106,15 @@ def test_inspect(msb, pair):
         "Deployment Profile:single-tenant\nShell:          /bin/sh\n\nLabels\n  team=a\n  x=\n")
 
 
-def test_two_starts_at_once_run_one_machine(msb, pair):
-    import subprocess
+def test_two_starts_at_once_run_one_machine(msb, place, pair):
     msb.ok("stop", "one")
     starts = [msb.popen("start", "one", stderr=subprocess.PIPE) for _ in range(2)]
     errors = [process.communicate()[1].decode() for process in starts]
     codes = sorted(process.returncode for process in starts)
     assert codes in ([0, 1], [0, 0]), errors
     assert msb("exec", "one", "--", "true").code == 0
-    engines = subprocess.run(["pgrep", "-f", f"{msb.cwd}/one.raw"], capture_output=True, text=True).stdout.split()
-    assert len(engines) == 1, errors
+    running = [command for _, command in processes_of(place.directory) if b" sandbox " in command and b"--name one " in command]
+    assert len(running) == 1, (errors, running)
 
 
 def test_force_remove(msb, pair):
