@@ -1,0 +1,89 @@
+#!/usr/bin/python3
+"""Pull time of a large image from a loopback registry, beside upstream's msb when one is given.
+
+usage: pull.py IMAGE_PULL [UPSTREAM_MSB]
+
+The image: three gzip layers, about 370 MB and 13 000 entries taken from this machine's /usr. Prints one line per figure.
+IMAGE_PULL is build/tests/image_pull.
+"""
+
+import io
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests/lib"))
+import msbregistry  # noqa: E402
+
+LAYERS, BYTES, ENTRIES, ROUNDS = 3, 370_000_000, 13_000, 5
+
+
+def usr_layers():
+    """Tars of regular files and links of /usr, each with a share of the bytes and of the entries."""
+    walk = ((d, f) for top in ("/usr/share", "/usr/lib", "/usr/bin")
+            for d, dirs, files in sorted(os.walk(top)) for f in sorted(files))
+    for _ in range(LAYERS):
+        out, size, entries = io.BytesIO(), 0, 0
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for directory, name in walk:
+                path = os.path.join(directory, name)
+                length = os.lstat(path).st_size
+                # Small files until the entries are there, then large ones until the bytes are.
+                if entries < ENTRIES // LAYERS and length > 40_000 or length > 30_000_000:
+                    continue
+                if entries >= ENTRIES // LAYERS and length < 100_000:
+                    continue
+                tar.add(path, recursive=False)
+                size, entries = size + length, entries + 1
+                if size >= BYTES // LAYERS:
+                    break
+        print(f"layer: {size / 1e6:.0f} MB, {entries} files")
+        yield out.getvalue()
+
+
+def timed(command, environment=None):
+    """(seconds, peak MB)"""
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise RuntimeError(f"{command} failed")
+    return time.monotonic() - start, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
+
+
+def main():
+    pull, upstream = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
+    work = tempfile.mkdtemp(prefix="msb-bench-")
+    try:
+        layout = msbregistry.Layout(f"{work}/oci")
+        layout.image(list(usr_layers()))
+        with msbregistry.Registry() as registry:
+            registry.push(layout.directory, "py:1")
+            reference = f"{registry.host}/py:1"
+            ours, theirs = [], []
+            for _ in range(ROUNDS):
+                shutil.rmtree(f"{work}/cache", ignore_errors=True)
+                ours.append(timed([pull, f"{work}/cache", reference, "--insecure"]))
+                if upstream:
+                    shutil.rmtree(f"{work}/home", ignore_errors=True)
+                    theirs.append(timed([upstream, "pull", "--insecure", reference],
+                                        os.environ | {"MSB_HOME": f"{work}/home"}))
+            again = min(timed([pull, f"{work}/cache", reference, "--insecure"])[0] for _ in range(ROUNDS))
+        best, memory, cpu = min(ours)
+        print(f"image pull: {best:.2f} s, {cpu:.2f} s of CPU, peak {memory:.0f} MB")
+        if upstream:
+            other, other_memory, other_cpu = min(theirs)
+            print(f"upstream pull: {other:.2f} s, {other_cpu:.2f} s of CPU, peak {other_memory:.0f} MB")
+            print(f"ratio: {best / other:.2f} (wanted: at most 0.60)")
+        print(f"pull of a cached image: {again * 1000:.0f} ms (wanted: at most 20)")
+    finally:
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()

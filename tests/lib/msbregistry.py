@@ -1,0 +1,152 @@
+"""Debian's docker-registry on loopback, and images to put into it."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import random
+import re
+import subprocess
+import shutil
+import tarfile
+import tempfile
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # until Debian 13: it is all that bookworm needs for bcrypt
+    import crypt
+
+
+class Registry:
+    """A registry with an empty store in a temporary directory; gone, with its store, at the end of the `with` block.
+
+    tls: (certificate, key) files. user: (name, password) for basic authentication.
+    """
+
+    def __init__(self, tls=None, user=None):
+        self.directory = tempfile.mkdtemp(prefix="msb-registry-")
+        self.tls, self.user = tls, user
+        config = {
+            "version": "0.1",
+            "log": {"level": "info"},
+            "storage": {"filesystem": {"rootdirectory": f"{self.directory}/store"}, "delete": {"enabled": True}},
+            "http": {"addr": "127.0.0.1:0", "secret": "test"},
+        }
+        if tls:
+            config["http"]["tls"] = {"certificate": tls[0], "key": tls[1]}
+        if user:
+            with open(f"{self.directory}/htpasswd", "w") as file:
+                salt = crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)
+                file.write(f"{user[0]}:{crypt.crypt(user[1], salt)}\n")
+            config["auth"] = {"htpasswd": {"realm": "test", "path": f"{self.directory}/htpasswd"}}
+        path = f"{self.directory}/config.yml"
+        with open(path, "w") as file:
+            json.dump(config, file)  # JSON is YAML
+        self.process = subprocess.Popen(["docker-registry", "serve", path], stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True)
+        for line in self.process.stdout:
+            if found := re.search(r"listening on (127\.0\.0\.1:\d+)", line):
+                self.host = found[1]
+                break
+        else:
+            raise RuntimeError("docker-registry did not start")
+        # It must not block on a full pipe.
+        self.drain = subprocess.Popen(["cat"], stdin=self.process.stdout, stdout=subprocess.DEVNULL)
+        self.process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.drain.wait()
+        shutil.rmtree(self.directory)
+
+    def push(self, layout, name):
+        """Pushes an OCI layout directory as `name` ("repo:tag")."""
+        command = ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", "--preserve-digests"]
+        if self.user:
+            command += ["--dest-creds", ":".join(self.user)]
+        subprocess.run([*command, f"oci:{layout}", f"docker://{self.host}/{name}"], check=True,
+                       stdout=subprocess.DEVNULL)
+
+
+def make_tar(members):
+    """A tar of {name: bytes, None for a directory, or a str for a symbolic link}."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.mtime = 1700000000
+            if content is None:
+                member.type, member.mode = tarfile.DIRTYPE, 0o755
+            elif isinstance(content, str):
+                member.type, member.linkname = tarfile.SYMTYPE, content
+            else:
+                member.size = len(content)
+            tar.addfile(member, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return out.getvalue()
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Layout:
+    """An OCI layout being written. Layers are given as tars and stored as gzip (or as they are)."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        os.makedirs(f"{directory}/blobs/sha256")
+
+    def blob(self, data):
+        with open(f"{self.directory}/blobs/sha256/{digest(data)[7:]}", "wb") as file:
+            file.write(data)
+        return {"digest": digest(data), "size": len(data)}
+
+    def image(self, tars, config=None, compress=True):
+        layers = []
+        for tar in tars:
+            data = gzip.compress(tar, 6, mtime=0) if compress else tar
+            kind = "application/vnd.oci.image.layer.v1.tar" + ("+gzip" if compress else "")
+            layers.append({"mediaType": kind, **self.blob(data)})
+        text = {"architecture": "amd64", "os": "linux", "config": config or {"Cmd": ["sh"]},
+                "rootfs": {"type": "layers", "diff_ids": [digest(tar) for tar in tars]}}
+        config_blob = {"mediaType": "application/vnd.oci.image.config.v1+json",
+                       **self.blob(json.dumps(text).encode())}
+        manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "config": config_blob, "layers": layers}
+        descriptor = {"mediaType": manifest["mediaType"], **self.blob(json.dumps(manifest).encode())}
+        with open(f"{self.directory}/index.json", "w") as file:
+            json.dump({"schemaVersion": 2, "manifests": [descriptor]}, file)
+        with open(f"{self.directory}/oci-layout", "w") as file:
+            file.write('{"imageLayoutVersion":"1.0.0"}')
+        return descriptor["digest"]
+
+
+def random_tree(seed, files, size):
+    """Members of a tar: `files` files of up to 2 * `size` bytes in some directories."""
+    source = random.Random(seed)
+    members = {}
+    for i in range(files):
+        directory = f"d{seed}-{i % 17}"
+        members.setdefault(directory, None)
+        members[f"{directory}/f{i}"] = source.randbytes(source.randrange(2 * size))
+    return members
+
+
+def make_certificate(directory):
+    """A CA and a certificate of 127.0.0.1 signed by it: (ca, certificate, key)."""
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], check=True, cwd=directory, stderr=subprocess.DEVNULL)
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
+            "-subj", "/CN=msb test CA", "-addext", "basicConstraints=critical,CA:TRUE")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "server.csr",
+            "-subj", "/CN=127.0.0.1")
+    with open(f"{directory}/extensions", "w") as file:
+        file.write("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+            "-out", "server.pem", "-days", "2", "-extfile", "extensions")
+    return f"{directory}/ca.pem", f"{directory}/server.pem", f"{directory}/server.key"
