@@ -141,7 +141,7 @@ std::uint64_t QmpClient::send(std::string_view command, std::string_view argumen
 void QmpClient::flush() {
     while (!output_.empty() && !closed_) {
         const ssize_t n = ::send(socket_.get(), output_.data(), output_.size(), MSG_NOSIGNAL);
-        if (n > 0) {
+        if (n >= 0) {
             output_.erase(0, static_cast<std::size_t>(n));
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             break;
