@@ -276,18 +276,28 @@ def test_garbage_clients_and_clients_that_die(machine):
 
 
 def test_client_that_does_not_read_stalls_nobody(machine):
-    """More output than the relay would ever keep (64 MiB): the agent is asked to stop its producer instead."""
+    """The agent is asked to stop the producer: what waits stays in the guest, bounded, and comes when it is read."""
     sandbox, client = machine()
     slow = another_client(sandbox)
-    size = 80_000_000
+    size = 16_000_000
     id = slow.start_exec("/bin/sh", "-c", f"yes | head -c {size}; echo; echo end")
     slow.receive(lambda message: message.type == "core.exec.started")
-    beat = lambda: json.load(open(f"{sandbox.runtime_dir}/heartbeat.json"))["activity_counters"]["exec_output_bytes"]
-    wait_until(lambda: os.path.exists(f"{sandbox.runtime_dir}/heartbeat.json") and beat() > 1 << 20, 60, "a backlog")
-    for _ in range(20):
+    path = f"{sandbox.runtime_dir}/heartbeat.json"
+    produced = lambda: json.load(open(path))["activity_counters"]["exec_output_bytes"]
+
+    def stopped():
+        """True when the output has not grown for three heartbeats."""
+        before, first = produced(), json.load(open(path))["heartbeat_seq"]
+        wait_until(lambda: json.load(open(path))["heartbeat_seq"] >= first + 3, 60, "heartbeats")
+        return produced() == before
+
+    wait_until(lambda: os.path.exists(path) and produced() > 1 << 20, 60, "a backlog")
+    wait_until(stopped, 120, "the producer to be stopped")
+    for _ in range(5):
         assert client.ping(timeout=30)
         assert client.shell("exit 4").code == 4
-    assert int(status_field(sandbox.pid, "VmRSS")) < 60_000, "kB; what waits stays with the producer"
+    # 1 MiB in the relay, as much in the agent, and what sockets and queues hold.
+    assert produced() < size // 2
     # It reads after all: nothing is missing.
     result = slow.collect_exec(id)
     assert (len(result.stdout), result.code) == (size + len("\nend\n"), 0)
