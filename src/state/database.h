@@ -53,6 +53,7 @@ class Database {
     // bear repetition. Any exception rolls back.
     void write(const std::function<void(SQLite::Database&)>& body);
     // Runs `body` on a connection; what it reads is one snapshot only if it is one statement.
+    // A body, here and in write(), may not call back into the same Database: it has the connection.
     void read(const std::function<void(SQLite::Database&)>& body);
 
   private:

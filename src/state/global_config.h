@@ -96,7 +96,8 @@ LocalConfig load_local_config(const std::filesystem::path& file);
 LocalConfig load_local_config_strict(const std::filesystem::path& file);
 LocalConfig parse_local_config(std::string_view text);  // throws Error{kJson}
 
-// The rules of `sandbox_defaults` that are checked when a sandbox is built from them: throws Error{kInvalidConfig}.
+// The rules of `sandbox_defaults` and `runtime.block_writeback` that are checked when a sandbox is
+// built from them: throws Error{kInvalidConfig}.
 void validate_sandbox_defaults(const LocalConfig& config);
 // The root disk an OCI sandbox gets when it names none: sandbox_defaults.oci.*, else managed 4096.
 RootDisk default_root_disk(const SandboxDefaults& defaults);

@@ -2,6 +2,7 @@
 #include <SQLiteCpp/Database.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -80,6 +81,21 @@ TEST(OpenFaults, ReadOnlyHome) {
     });
     EXPECT_NE(error.find("Permission denied (os error 13)"), std::string::npos) << error;
     ::chmod(home.paths().home().c_str(), 0755);
+}
+
+TEST(OpenFaults, NoRoomWhileCreatingLeavesAnOpenableHome) {
+    TempHome home;
+    const std::string error = in_child([&]() -> std::string {
+        // A file size limit: writes fail in the middle of the creation, as on a full disk.
+        ::signal(SIGXFSZ, SIG_IGN);
+        const rlimit limit{64 << 10, 64 << 10};
+        if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return "setrlimit failed";
+        home.open();
+        return "opened";
+    });
+    EXPECT_NE(error.find("(code: 778) disk I/O error"), std::string::npos) << error;
+    home.open();
+    EXPECT_EQ(home.query("SELECT count(*) FROM seaql_migrations"), "25");
 }
 
 TEST(OpenFaults, TruncatedLogLosesOnlyItsTail) {
