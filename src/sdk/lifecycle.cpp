@@ -24,6 +24,8 @@ constexpr std::chrono::milliseconds kRowPoll{50};
 // A live process is waited for through its pidfd; the row may change without it ending.
 constexpr std::chrono::milliseconds kProcessPoll{1000};
 constexpr std::chrono::milliseconds kLockPoll{20};
+// How long an engine may take to follow its sandbox process into death.
+constexpr std::chrono::milliseconds kEngineExit{2000};
 
 Deadline earlier(const Deadline& deadline, std::chrono::milliseconds limit) {
     Clock::time_point soon = Clock::now() + limit;
@@ -35,11 +37,12 @@ Deadline earlier(const Deadline& deadline, std::chrono::milliseconds limit) {
                 "timed out observing stopped state for sandbox '" + name + "'");
 }
 
-// After SIGKILL nothing removed the sockets. Best effort: the next start does it otherwise.
+// After SIGKILL nothing removed the sockets, and the engine may hold the lifecycle lock a moment longer than the process
+// lived. Best effort: the next start does it otherwise.
 void clean_endpoints(const LocalBackend& backend, const std::string& name) {
     try {
-        if (auto lock = state::try_lock_lifecycle(backend.roots, name))
-            state::remove_endpoints_and_fallback(state::IpcPaths::of(backend.roots, name));
+        FileLock lock = state::lock_lifecycle(backend.roots, name, kEngineExit);
+        state::remove_endpoints_and_fallback(state::IpcPaths::of(backend.roots, name));
     } catch (const Error& error) {
         log(LogLevel::kDebug, "lifecycle", "leaving endpoints of {}: {}", name, error.what());
     }
