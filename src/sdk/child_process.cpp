@@ -20,7 +20,7 @@ constexpr std::chrono::milliseconds kPollInterval{10};  // only where there is n
 int open_pidfd(pid_t pid) {
     return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
 }
-}
+}  // namespace
 
 ChildProcess::ChildProcess(pid_t pid) : pid_(pid), pidfd_(open_pidfd(pid)) {}
 

@@ -19,7 +19,8 @@ int wait_for(pid_t pid) {
 TEST(Process, ChildGetsExactlyTheNumberedDescriptors) {
     PipeFds pipe = make_pipe();
     SpawnOptions options;
-    options.argv = {"/bin/sh", "-c", "echo from-98 >/proc/self/fd/98; ls /proc/self/fd >/proc/self/fd/98"};
+    options.argv = {"/bin/sh", "-c",
+                    "echo from-98 >/proc/self/fd/98; ls /proc/self/fd >/proc/self/fd/98"};
     options.fds = {{pipe.write.get(), 98}};
     pid_t pid = spawn(options);
     pipe.write.reset();
