@@ -107,8 +107,10 @@ class Bench {
         const std::size_t frames = kBytes / kChunk;
         const std::int64_t cpu = thread_cpu_ns(thread_.native_handle()), start = monotonic_ns();
         std::thread producer([&] {
-            for (std::size_t i = 0; i < frames; ++i)
+            for (std::size_t i = 0; i < frames; ++i) {
+                observer_.wait_until_resumed();
                 send_all(guest_.get(), one);
+            }
         });
         std::vector<std::byte> sink(1 << 20);
         for (std::size_t left = frames * one.size(); left > 0;) {
