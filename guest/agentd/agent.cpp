@@ -130,9 +130,7 @@ void Agent::settle() {
         if (result == OutputQueue::Flush::kFailed) port_lost();
         output_blocked_ = result == OutputQueue::Flush::kBlocked;
     }
-    if (output_.congested()) producers_paused_ = true;
-    if (producers_paused_ && output_.relieved()) {
-        producers_paused_ = false;
+    if (output_.resume_due()) {
         exec_->resume_output();
         tcp_->resume_output();
     }
@@ -264,6 +262,8 @@ void Agent::dispatch_core(const protocol::FrameView& frame, const protocol::Enve
             if (auto gone = decode<protocol::ClientDisconnected>(frame, envelope)) {
                 fs_->disconnect(gone->id_start, gone->id_end_exclusive);
                 tcp_->disconnect(gone->id_start, gone->id_end_exclusive);
+                // A client that was paused and left must not leave its sessions' last output undrained.
+                apply_flow({gone->id_start, gone->id_end_exclusive, false});
             }
             return;
         case MessageType::kShutdown:

@@ -77,7 +77,6 @@ class Agent {
     std::unique_ptr<FsService> fs_;
     std::unique_ptr<TcpService> tcp_;
     WorkerPool workers_;  // last: its threads use what stands above and are joined first
-    bool producers_paused_ = false;
     bool output_blocked_ = false;
     bool port_lost_ = false;
     std::optional<End> end_;

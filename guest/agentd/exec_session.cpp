@@ -62,7 +62,7 @@ void ExecSession::on_output_event(Stream& stream, std::uint32_t events) {
 void ExecSession::read_stream(Stream& stream) {
     std::array<std::byte, kChunk> chunk;
     for (int turn = 0; turn < kChunksPerTurn && stream.fd; ++turn) {
-        if (context_.output.congested(id_)) {
+        if (context_.output.must_pause(id_)) {
             stream.paused = true;
             update_interest(stream);
             return;

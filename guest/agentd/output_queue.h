@@ -1,7 +1,7 @@
 // Frames on their way to the host.
 //
 // send() and send_data() may be called from any thread; flush() only from the loop. Answers are always
-// accepted; producers of bulk data (pipes, sockets, file reads) look at congested() or wait_for_room()
+// accepted; producers of bulk data (pipes, sockets, file reads) look at must_pause() or wait_for_room()
 // first, so that a host that does not read costs kHighWater bytes of guest memory, not all of it.
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <functional>
 #include <mutex>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "agentd/activity.h"
@@ -47,11 +48,18 @@ class OutputQueue {
     void send_data(std::uint32_t id, protocol::MessageType type, std::span<const std::byte> data);
 
     bool congested() const { return size_ > kHighWater; }
-    // The same for one session: its client may be the one that does not keep up (runtime.flow).
-    bool congested(std::uint32_t id) const { return congested() || (any_paused_ && paused(id)); }
-    // Stops (lets go on) the producers of a range of ids. Any thread; what was paused has to be resumed by the caller.
+    // Loop thread: whether the producer of this session must stop for now, because the port is
+    // congested or its client does not keep up (runtime.flow). In the first case it is owed a resume,
+    // which resume_due() asks for exactly once; in the second, set_flow()'s caller resumes it.
+    bool must_pause(std::uint32_t id) {
+        if (!congested()) return any_paused_ && paused(id);
+        resume_owed_ = true;
+        return true;
+    }
+    bool resume_due() { return size_ <= kLowWater && std::exchange(resume_owed_, false); }
+    // Stops (lets go on) the producers of a range of ids. Any thread; what was paused has to be
+    // resumed by the caller.
     void set_flow(const protocol::RuntimeFlow& flow);
-    bool relieved() const { return size_ <= kLowWater; }
     bool input_must_stop() const { return size_ > kInputStop; }
     bool empty() const { return size_ == 0; }
 
@@ -81,6 +89,7 @@ class OutputQueue {
     std::size_t written_ = 0;                    // of writing_
     std::atomic<std::size_t> size_ = 0;          // pending_ and the rest of writing_
     bool closed_ = false;                        // guarded by mutex_
+    bool resume_owed_ = false;                   // loop thread only
     std::vector<protocol::RuntimeFlow> paused_;  // guarded by mutex_, at most one per client
     std::atomic<bool> any_paused_ = false;       // lets the usual case do without the lock
 };

@@ -101,7 +101,7 @@ void TcpSession::on_stream_event(std::uint32_t events) {
 void TcpSession::read_stream() {
     static thread_local std::vector<std::byte> buffer(kReadSize);
     for (int turn = 0; turn < kReadsPerTurn; ++turn) {
-        paused_ = context_.output.congested(id_);
+        paused_ = context_.output.must_pause(id_);
         if (paused_) break;
         ssize_t n = ::read(socket_.get(), buffer.data(), buffer.size());
         if (n < 0 && errno == EINTR) continue;

@@ -146,6 +146,33 @@ def test_cpus_online_and_offline(shared, guest):
 
 
 @vm_only
+def test_flow_pauses_one_client_only(shared, guest):
+    """runtime.flow: docs/guest-agent.md."""
+    runtime = shared.vm.runtime
+    start = 3 * msbproto.ID_RANGE_STEP + 1
+    client = {"id_start": start, "id_end_exclusive": start + msbproto.ID_RANGE_STEP - 1}
+
+    def flow(paused):
+        runtime.send("runtime.flow", {**client, "paused": paused})
+        runtime.send("runtime.cpu.target", {"online": 1})  # answered in order: a barrier
+        runtime.expect("runtime.cpu.state")
+
+    flow(True)
+    guest.start_exec("/bin/sh", "-c", "head -c 300000 /dev/zero; echo end", id=start)
+    guest.expect("core.exec.started", start)
+    assert guest.shell("echo other").stdout == b"other\n"
+    assert not [message for message in guest.waiting if message.id == start]
+    flow(False)
+    assert len(guest.collect_exec(start).stdout) == 300004
+
+    flow(True)
+    guest.start_exec("/bin/sh", "-c", "cat /dev/zero", id=start + 1)
+    guest.send("core.exec.signal", {"signal": 9}, start + 1)
+    guest.send("core.relay.client.disconnected", client)
+    assert guest.collect_exec(start + 1).code == -1
+
+
+@vm_only
 def test_default_profile_keeps_every_capability(guest):
     status = guest.shell("grep -E 'CapEff|NoNewPrivs' /proc/self/status").stdout.split()
     assert status == [b"CapEff:", b"000001ffffffffff", b"NoNewPrivs:", b"0"]
