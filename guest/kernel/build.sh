@@ -10,7 +10,7 @@
 #   --print-path    print where vmlinux is or would be, and build nothing
 #
 # The result is a stripped, uncompressed x86_64 ELF with a PVH entry point and no modules, in
-#   ${MSB_KERNEL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/microsandbox/kernel}/<hash>/{vmlinux,config}
+#   ${MSB_KERNEL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/microsandbox/kernel}/<hash>/{vmlinux,config,System.map}
 # where <hash> covers the fragment, the patches, this script and the version of the source package. An entry
 # appears by one rename, complete; a lock per hash makes concurrent callers build once. Progress and
 # errors go to standard error.
@@ -19,7 +19,7 @@ set -euo pipefail
 readonly source_package=linux-source-6.12
 readonly source_tarball=/usr/src/$source_package.tar.xz
 # Roughly how many objects a build makes: only the denominator of the progress display.
-readonly expected_objects=2600
+readonly expected_objects=2040
 # Source tree plus objects, in KiB.
 readonly needed_disk_kib=$((3 * 1024 * 1024))
 
@@ -236,11 +236,12 @@ fi
 mkdir "$work/entry"
 objcopy --strip-all "$src/vmlinux" "$work/entry/vmlinux"
 cp "$src/.config" "$work/entry/config"
+cp "$src/System.map" "$work/entry/System.map"
 # QEMU enters through note 18 (XEN_ELFNOTE_PHYS32_ENTRY); without it -kernel says "no PVH entry".
 readelf --notes --wide "$work/entry/vmlinux" | grep -Eq 'Xen .*\(0x00000012\)' ||
     fail "the built vmlinux has no PVH entry note" "check CONFIG_PVH in guest/kernel/config.fragment"
-chmod 0644 "$work/entry/vmlinux" "$work/entry/config"
-sync -- "$work/entry/vmlinux" "$work/entry/config"
+chmod 0644 "$work/entry"/*
+sync -- "$work/entry"/*
 mv -T -- "$work/entry" "$entry"
 sync -- "$cache"
 rm -f -- "$cache/$hash.failed.log"
