@@ -16,6 +16,8 @@ namespace {
 
 constexpr std::string_view kWhiteoutPrefix = ".wh.";
 constexpr std::string_view kOpaqueMarker = ".wh..wh..opq";
+constexpr std::size_t kSpoolBuffer = 256 * 1024;
+constexpr std::size_t kSpoolAlignment = 4096;  // an EROFS block
 constexpr char kSocketType = 0x60;  // our and upstream's own type byte: tar has none for sockets
 
 [[noreturn]] void fail(const std::string& what) {
@@ -59,6 +61,7 @@ class Ingest {
             if (++entries_ > kMaxLayerEntries) fail("entry count exceeded");
             add(*entry);
         }
+        flush_spool();
         return std::move(tree_);
     }
 
@@ -153,20 +156,38 @@ class Ingest {
                 at += segment.length;
             }
         }
-        while (std::size_t n = reader_.read_data(buffer_)) {
-            write_spool(std::span(buffer_).first(n));
+        // Straight into the write buffer: files are many and mostly small, system calls and copies are what they cost.
+        for (;;) {
+            if (buffered_ == buffer_.size()) flush_spool();
+            std::size_t n = reader_.read_data(std::span(buffer_).subspan(buffered_));
+            if (n == 0) break;
+            buffered_ += n;
+            spool_end_ += n;
         }
+        align_spool();
     }
 
-    void write_spool(std::span<const std::byte> bytes) {
-        while (!bytes.empty()) {
-            ssize_t n =
-                ::pwrite(spool_, bytes.data(), bytes.size(), static_cast<off_t>(spool_end_));
+    // Files start on block boundaries with zeros between them, as in the image: neighbours are copied there together.
+    void align_spool() {
+        std::size_t padding = (kSpoolAlignment - spool_end_ % kSpoolAlignment) % kSpoolAlignment;
+        if (padding > buffer_.size() - buffered_) flush_spool();
+        std::fill_n(buffer_.begin() + static_cast<std::ptrdiff_t>(buffered_), padding,
+                    std::byte{0});
+        buffered_ += padding;
+        spool_end_ += padding;
+    }
+
+    void flush_spool() {
+        std::uint64_t at = spool_end_ - buffered_;
+        for (std::span<const std::byte> left = std::span(buffer_).first(buffered_);
+             !left.empty();) {
+            ssize_t n = ::pwrite(spool_, left.data(), left.size(), static_cast<off_t>(at));
             if (n < 0 && errno == EINTR) continue;
             if (n < 0) fail("I/O error: write to the layer spool: " + os_error_text(errno));
-            spool_end_ += static_cast<std::uint64_t>(n);
-            bytes = bytes.subspan(static_cast<std::size_t>(n));
+            at += static_cast<std::uint64_t>(n);
+            left = left.subspan(static_cast<std::size_t>(n));
         }
+        buffered_ = 0;
     }
 
     void add_symlink(const TarEntry& entry, const std::vector<std::string_view>& path,
@@ -263,7 +284,9 @@ class Ingest {
     std::uint64_t entries_ = 0;
     std::uint64_t total_bytes_ = 0;
     std::uint64_t spool_end_ = 0;
-    std::vector<std::byte> buffer_ = std::vector<std::byte>(256 * 1024);
+    std::vector<std::byte> buffer_ =
+        std::vector<std::byte>(kSpoolBuffer);  // the spool's last bytes
+    std::size_t buffered_ = 0;
 };
 
 }  // namespace
