@@ -19,30 +19,26 @@ def terminal(msb):
 
 def run_on_pty(msb, *args, stdout_pty=True, stderr_pty=True):
     """(stdout, stderr) of a command whose streams are terminals or pipes."""
-    out_master, out_slave = pty.openpty() if stdout_pty else os.pipe()
-    err_master, err_slave = pty.openpty() if stderr_pty else os.pipe()
-    process = subprocess.Popen([str(msb.binary), *args], stdin=subprocess.DEVNULL, stdout=out_slave, stderr=err_slave,
-                               env=msb.environment(), cwd=msb.cwd) if stdout_pty and stderr_pty else None
-    if process is None:  # pipes: (read, write), the child gets the write end
-        process = subprocess.Popen([str(msb.binary), *args], stdin=subprocess.DEVNULL, stdout=out_slave,
-                                   stderr=err_slave, env=msb.environment(), cwd=msb.cwd)
-    os.close(out_slave)
-    os.close(err_slave)
-    data = {out_master: b"", err_master: b""}
-    open_fds = [out_master, err_master]
+    out_read, out_write = pty.openpty() if stdout_pty else os.pipe()
+    err_read, err_write = pty.openpty() if stderr_pty else os.pipe()
+    process = msb.popen(*args, stdin=subprocess.DEVNULL, stdout=out_write, stderr=err_write)
+    os.close(out_write)
+    os.close(err_write)
+    data = {out_read: b"", err_read: b""}
+    open_fds = [out_read, err_read]
     while open_fds:
         for fd in select.select(open_fds, [], [])[0]:
             try:
                 chunk = os.read(fd, 65536)
-            except OSError:
+            except OSError:  # a terminal whose other end is closed
                 chunk = b""
             if not chunk:
                 open_fds.remove(fd)
             data[fd] += chunk
     process.wait()
-    os.close(out_master)
-    os.close(err_master)
-    return data[out_master], data[err_master]
+    os.close(out_read)
+    os.close(err_read)
+    return data[out_read], data[err_read]
 
 
 def test_colors_follow_standard_output_also_for_errors(msb):
@@ -54,7 +50,7 @@ def test_colors_follow_standard_output_also_for_errors(msb):
 
 def test_an_interactive_session(msb, box, terminal):
     terminal.line(f"$MSB exec {box} -- sh")
-    terminal.expect_last("/ # ")
+    terminal.expect_last("/ #")
     assert "Starting" not in terminal.screen(), "the spinner is erased"
 
     terminal.line("stty size")
@@ -64,7 +60,9 @@ def test_an_interactive_session(msb, box, terminal):
     terminal.expect("25 90")
 
     # Ctrl-C is a byte for the guest's terminal: it ends the guest's command, not msb.
-    terminal.line("cat")
+    # (The word printed first says that the shell has left its line editor.)
+    terminal.line("echo reading; cat")
+    terminal.expect("\nreading")
     terminal.line("typed")
     terminal.expect("typed\ntyped")
     terminal.key("C-c")
@@ -72,11 +70,14 @@ def test_an_interactive_session(msb, box, terminal):
     terminal.expect("after=130")
 
     # Job control.
-    terminal.line("sleep 1000")
+    terminal.line("echo sleeping; sleep 1000")
+    terminal.expect("\nsleeping")
     terminal.key("C-z")
     terminal.expect("Stopped")
-    terminal.line("kill %1; exit 5")
-    terminal.expect_last("host> ")
+    terminal.line("kill -9 %1; wait; echo gone")
+    terminal.expect("\ngone")
+    terminal.line("exit 5")
+    terminal.expect_last("host>")
     terminal.line("echo code=$?")
     terminal.expect("code=5")
 
@@ -87,9 +88,9 @@ def test_an_interactive_session(msb, box, terminal):
 
 def test_detach_keys_leave_with_255_and_the_sandbox_running(msb, box, terminal):
     terminal.line(f"$MSB exec {box} -- sh")
-    terminal.expect_last("/ # ")
+    terminal.expect_last("/ #")
     terminal.key("C-]")
-    terminal.expect_last("host> ")
+    terminal.expect_last("host>")
     terminal.line("echo code=$?")
     terminal.expect("code=255")
     assert msb("ps", "-q").out == f"{box}\n"
@@ -97,13 +98,13 @@ def test_detach_keys_leave_with_255_and_the_sandbox_running(msb, box, terminal):
 
 def test_run_has_its_own_detach_keys_and_stops_the_sandbox(msb, disk, terminal):
     terminal.line(f"$MSB run ./{disk.name} -n typed --detach-keys ctrl-p,ctrl-q")
-    terminal.expect_last("/ # ")
+    terminal.expect_last("/ #")
     terminal.key("C-]")
     terminal.line("echo still-$((1+1))-here")
     terminal.expect("still-2-here")
     terminal.key("C-p")
     terminal.key("C-q")
-    terminal.expect_last("host> ")
+    terminal.expect_last("host>")
     terminal.line("echo code=$?")
     terminal.expect("code=255")
     assert '"status": "Stopped"' in msb("ps", "typed", "--format", "json").out
@@ -112,14 +113,14 @@ def test_run_has_its_own_detach_keys_and_stops_the_sandbox(msb, disk, terminal):
 
 def test_bad_detach_keys(msb, box, terminal):
     terminal.line(f"$MSB exec {box} -- sh; $MSB run -n {box} --detach-keys ctrl-pp -- sh")
-    terminal.expect_last("/ # ")
+    terminal.expect_last("/ #")
     terminal.line("exit")
     terminal.expect("error: invalid config: invalid detach key: ctrl-pp")
 
 
 def test_a_killed_session_gives_the_terminal_back(msb, box, terminal):
     terminal.line(f"$MSB exec {box} -- sh; stty -a | grep -wo 'icanon\\|echo'")
-    terminal.expect_last("/ # ")
+    terminal.expect_last("/ #")
     children = subprocess.run(["pgrep", "-f", f"msb exec {box} -- sh"], capture_output=True, text=True).stdout.split()
     ours = [pid for pid in children if os.readlink(f"/proc/{pid}/exe") == str(msb.binary)
             and f"MSB_HOME={msb.home}".encode() in open(f"/proc/{pid}/environ", "rb").read()]
@@ -132,7 +133,7 @@ def test_interrupting_a_boot_restores_echo_and_leaves_nothing(msb, disk, termina
     terminal.line(f"$MSB run ./{disk.name} -n aborted -- sleep 1000")
     terminal.expect("Starting     aborted")
     terminal.key("C-c")
-    terminal.expect_last("host> ")
+    terminal.expect_last("host>")
     terminal.line("stty -a | grep -wo 'icanon\\|echo'")
     terminal.expect("icanon\necho")
     from msbcli import wait_until
@@ -142,7 +143,7 @@ def test_interrupting_a_boot_restores_echo_and_leaves_nothing(msb, disk, termina
 
 def test_no_tty_on_a_terminal_is_captured(msb, box, terminal):
     terminal.line(f"$MSB run -n {box} --no-tty -- sh -c 'test -t 1 || echo no-terminal-here'")
-    terminal.expect("no-terminal-here\nhost> ")
+    terminal.expect("no-terminal-here\nhost>")
 
 
 def test_stream_refuses_a_terminal(msb, box, terminal):

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import time
 
+TERMINAL_TIMEOUT = 120
 COMMAND_TIMEOUT = 300  # seconds; a hang guard for slow machines, not an assertion
 
 
@@ -69,7 +70,11 @@ class Terminal:
         assignments = " ".join(shlex.quote(f"{name}={value}") for name, value in environment.items())
         self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows),
                   f"cd {shlex.quote(str(msb.cwd))} && exec env -i {assignments} TERM=screen bash --norc --noprofile")
-        self.expect("host> ")
+        try:
+            self.expect("host>", 60)
+        except AssertionError:
+            self.close()
+            raise
 
     def tmux(self, *args):
         return subprocess.run(["tmux", "-S", self.socket, *args], check=True, capture_output=True, text=True).stdout
@@ -94,16 +99,18 @@ class Terminal:
         lines = [line for line in self.screen().split("\n") if line.strip()]
         return lines[-1] if lines else ""
 
-    def expect(self, text, timeout=COMMAND_TIMEOUT):
+    # tmux drops trailing blanks of a line, so what is expected must not have any.
+
+    def expect(self, text, timeout=TERMINAL_TIMEOUT):
         try:
             wait_until(lambda: text in self.screen(), timeout, repr(text))
         except TimeoutError as error:
             raise AssertionError(f"{error}; the screen shows:\n{self.screen()}") from None
 
-    def expect_last(self, text, timeout=COMMAND_TIMEOUT):
-        """The cursor's line starts with the text: a prompt is back."""
+    def expect_last(self, text, timeout=TERMINAL_TIMEOUT):
+        """The cursor's line ends with the text: a prompt is back (behind what a detached program left there)."""
         try:
-            wait_until(lambda: self.last_line().startswith(text), timeout, repr(text))
+            wait_until(lambda: self.last_line().endswith(text), timeout, repr(text))
         except TimeoutError as error:
             raise AssertionError(f"{error}; the screen shows:\n{self.screen()}") from None
 
