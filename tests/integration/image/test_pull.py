@@ -1,13 +1,16 @@
 """Pulls from Debian's docker-registry: plain, TLS with an own CA, basic authentication, in parallel, and killed."""
 
 import base64
+import http.server
 import json
 import os
 import pathlib
 import random
 import signal
+import ssl
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -134,6 +137,48 @@ def test_basic_authentication(layout, certificates, tmp_path):
         (docker / "config.json").write_text(json.dumps({"auths": {registry.host: {"auth": auth}}}))
         lines, error = pull(tmp_path, reference, "--ca", ca, "--docker-config", docker)
         assert (lines, error) == ([f"{layout.digest} pulled"], "")
+
+
+def test_tls_is_never_left_by_a_redirect(certificates, tmp_path):
+    """Neither for the registry's answers nor, with our password, for its token."""
+    ca, certificate, key = certificates
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            plain = f"http://127.0.0.1:{plain_server.server_port}/away"
+            if self.path == "/v2/":
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", f'Bearer realm="{plain}"')
+            else:
+                self.send_response(302)
+                self.send_header("Location", plain)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    plain_server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threads = [threading.Thread(target=s.serve_forever) for s in (plain_server, server)]
+    for thread in threads:
+        thread.start()
+    try:
+        host = f"127.0.0.1:{server.server_port}"
+        _, error = pull(tmp_path, f"{host}/image:1", "--ca", ca, "--user", "me:secret")
+    finally:
+        for s, thread in zip((plain_server, server), threads):
+            s.shutdown()
+            thread.join()
+            s.server_close()
+    url = f"https://{host}/v2/image/manifests/1"
+    assert error == f"error: registry error: error following redirect for url ({url})"
+    assert asked == ["/v2/", "/v2/image/manifests/1"]
 
 
 def test_processes_that_pull_one_image_do_the_work_once(registry, layout, tmp_path, reference_artifacts):

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <isa-l/crc.h>
 
 #include <filesystem>
 #include <fstream>
@@ -235,7 +236,91 @@ TEST_F(RegistryPull, FlatTargetsNeedTheirComposer) {
     EXPECT_THAT(registry.server.paths(), IsEmpty());
 }
 
+// Says what the pull asks of it; a flat root is an empty file.
+class RecordingComposer : public FlatComposer {
+  public:
+    bool complete(const Cache& cache, const std::string& manifest,
+                  std::span<const std::string>) const override {
+        return fs::exists(cache.flat_reference(manifest));
+    }
+    void compose(const Cache& cache, const std::string& manifest, std::span<const std::string> ids,
+                 bool, std::stop_token) const override {
+        for (const std::string& id : ids)
+            EXPECT_TRUE(is_valid_erofs(cache.layer_image(id)));
+        std::ofstream(cache.flat_reference(manifest)) << "{}";
+    }
+};
+
+// spec/images.md section 19, check 16.
+TEST_F(RegistryPull, ALayeredNeedAfterAFlatPullDownloadsNoLayers) {
+    LyingRegistry registry(small_image());
+    RecordingComposer composer;
+    options_.flat = &composer;
+    options_.target = PullTarget::kFlat;
+    pull_from(registry.server);
+    EXPECT_TRUE(fs::is_empty(directory_ / "cache/fsmeta"));
+    EXPECT_TRUE(pull_from(registry.server).cached);
+    std::size_t before = registry.server.requests().size();
+    options_.target = PullTarget::kLayered;
+    options_.policy = PullPolicy::kAlways;
+    pull_from(registry.server);
+    auto paths = registry.server.paths();
+    EXPECT_THAT(std::vector(paths.begin() + static_cast<long>(before), paths.end()),
+                ElementsAre("/v2/", "/v2/repo/manifests/latest", "/v2/",
+                            "/v2/repo/blobs/" + sha256_digest(registry.image.config)));
+    expect_whole(registry.image);
+    options_.target = PullTarget::kAll;
+    options_.policy = PullPolicy::kNever;
+    EXPECT_TRUE(pull_from(registry.server).cached);
+}
+
 // ---- lies about content
+
+// One stored block (RFC 1951) in a gzip member.
+std::string gzip(const std::string& text) {
+    auto little = [](std::uint32_t value, int bytes) {
+        std::string out;
+        for (int i = 0; i < bytes; ++i)
+            out += static_cast<char>(value >> (8 * i));
+        return out;
+    };
+    auto size = static_cast<std::uint32_t>(text.size());
+    std::uint32_t crc =
+        crc32_gzip_refl(0, reinterpret_cast<const unsigned char*>(text.data()), text.size());
+    return std::string("\x1F\x8B\x08\0\0\0\0\0\0\xFF\x01", 11) + little(size, 2) +
+           little(~size, 2) + text + little(crc, 4) + little(size, 4);
+}
+
+// The layer is whole and right long before the blob turns out to be wrong.
+TEST_F(RegistryPull, PublishesNoLayerOfAWrongBlob) {
+    TestImage image = small_image();
+    std::string layer = image.layers[0];
+    std::string blob = gzip(layer);
+    std::string diff_id = sha256_digest(layer);
+    std::string plain =
+        R"(layer.v1.tar","digest":")" + diff_id + R"(","size":)" + std::to_string(layer.size());
+    std::size_t at = image.manifest.find(plain);
+    ASSERT_NE(at, std::string::npos);
+    image.manifest.replace(
+        at, plain.size(),
+        R"(layer.v1.tar+gzip","digest":")" + sha256_digest(blob) + R"(","size":10000000)");
+    image.manifest_digest = sha256_digest(image.manifest);
+    std::string path = "/v2/repo/blobs/" + sha256_digest(blob);
+    std::string garbage = blob + std::string(2'000'000, 'x');
+    {
+        LyingRegistry registry(image, [&](const Request& r) {
+            return r.path == path ? Lie(Reply{200, {}, garbage, {}, false, false}) : std::nullopt;
+        });
+        EXPECT_EQ(failure(registry.server), "Invalid digest. Expected " + sha256_digest(blob) +
+                                                ", got " + sha256_digest(garbage));
+        EXPECT_FALSE(fs::exists(cache_->layer_image(diff_id)));
+    }
+    LyingRegistry registry(image, [&](const Request& r) {
+        return r.path == path ? Lie(Reply{200, {}, blob, {}, false, false}) : std::nullopt;
+    });
+    EXPECT_EQ(failure(registry.server), "(no error)");  // a size too large is no fault
+    EXPECT_TRUE(is_valid_erofs(cache_->layer_image(diff_id)));
+}
 
 TEST_F(RegistryPull, RefusesALayerWithTheWrongDigest) {
     TestImage image = small_image();
