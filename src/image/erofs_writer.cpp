@@ -198,7 +198,7 @@ class ImageWriter {
         std::uint64_t table_end =
             kDeviceSlotOffset + kDeviceSlotSize * (fsmeta_ ? layer_blocks_.size() : 0);
         meta_block_ = fsmeta_ ? blocks_of(table_end) : 1;
-        walk([this](InodeId id, InodeId) { plan(id); });
+        walk_tree(tree_, [this](InodeId id, InodeId) { plan(id); }, [](InodeId, InodeId) {});
         data_block_ = meta_block_ + blocks_of(meta_end_);
         std::uint64_t total = data_block_ + data_blocks_;
         if (total > kMaxBlocks)
@@ -206,8 +206,9 @@ class ImageWriter {
 
         if (::ftruncate(out_, static_cast<off_t>(total * kBlockSize)) != 0)
             throw_os_error(errno, "size EROFS image");
-        std::ranges::for_each(plans_, [](Plan& p) { p.visited = false; });
-        walk([this](InodeId id, InodeId parent) { emit(id, parent); });
+        walk_tree(
+            tree_, [this](InodeId id, InodeId parent) { emit(id, parent); },
+            [](InodeId, InodeId) {});
         meta_.flush();
         data_.flush();
         copier_.flush();
@@ -217,40 +218,12 @@ class ImageWriter {
 
   private:
     struct Plan {
-        bool visited = false;
         Layout layout = Layout::kPlain;
         std::uint64_t offset = 0;  // of the inode, from the metadata start
         std::uint64_t size = 0;
         std::uint64_t first_block = 0;  // from the data start
         std::uint64_t blocks = 0;
     };
-
-    // Pre-order, children by name, each inode once: at its first name. Iterative: depth comes from the archive.
-    template <class Visit>
-    void walk(Visit visit) {
-        struct Level {
-            InodeId directory;
-            std::map<std::string, InodeId, std::less<>>::const_iterator next;
-        };
-        auto enter = [&](InodeId id, InodeId parent) {
-            if (plans_[id].visited) return false;
-            plans_[id].visited = true;
-            visit(id, parent);
-            return tree_[id].is_directory();
-        };
-        enter(FileTree::kRoot, FileTree::kRoot);
-        std::vector<Level> stack{{FileTree::kRoot, tree_[FileTree::kRoot].children.begin()}};
-        while (!stack.empty()) {
-            Level& top = stack.back();
-            if (top.next == tree_[top.directory].children.end()) {
-                stack.pop_back();
-                continue;
-            }
-            InodeId child = (top.next++)->second;
-            if (enter(child, top.directory))
-                stack.push_back({child, tree_[child].children.begin()});
-        }
-    }
 
     void plan(InodeId id) {
         const Inode& inode = tree_[id];

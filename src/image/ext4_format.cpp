@@ -88,41 +88,12 @@ class Formatter {
                  "final group");
     }
 
-    // Pre-order by name; every inode once, at its first name. Directories are met again after their descendants.
-    template <class Enter, class Leave>
-    void walk(Enter enter, Leave leave) {
-        struct Level {
-            InodeId id;
-            InodeId parent;
-            std::map<std::string, InodeId, std::less<>>::const_iterator next;
-        };
-        std::vector<bool> seen(tree_.inode_count());
-        seen[FileTree::kRoot] = true;
-        enter(FileTree::kRoot);
-        std::vector<Level> stack{
-            {FileTree::kRoot, FileTree::kRoot, tree_[FileTree::kRoot].children.begin()}};
-        while (!stack.empty()) {
-            Level& top = stack.back();
-            if (top.next == tree_[top.id].children.end()) {
-                leave(top.id, top.parent);
-                stack.pop_back();
-                continue;
-            }
-            InodeId child = (top.next++)->second;
-            if (seen[child]) continue;
-            seen[child] = true;
-            enter(child);
-            InodeId parent = top.id;
-            if (tree_[child].is_directory())
-                stack.push_back({child, parent, tree_[child].children.begin()});
-        }
-    }
-
     void number_inodes() {
         std::uint32_t next = kFirstInode;
         std::uint64_t limit = std::uint64_t{geometry_.groups} * kInodesPerGroup;
-        walk(
-            [&](InodeId id) {
+        walk_tree(
+            tree_,
+            [&](InodeId id, InodeId) {
                 plans_[id].number = id == FileTree::kRoot ? kRootInode : next++;
                 if (plans_[id].number > limit) fail("image size is too small for ext4 formatting");
             },
@@ -167,8 +138,9 @@ class Formatter {
             root.extents.insert(root.extents.end(), more.begin(), more.end());
         }
         take_leaf(root);
-        walk(
-            [&](InodeId id) {
+        walk_tree(
+            tree_,
+            [&](InodeId id, InodeId) {
                 const Inode& inode = tree_[id];
                 Plan& plan = plans_[id];
                 if (inode.is_regular()) plan.size = inode.size;
@@ -272,8 +244,9 @@ class Formatter {
     }
 
     void write_data() {
-        walk(
-            [&](InodeId id) {
+        walk_tree(
+            tree_,
+            [&](InodeId id, InodeId) {
                 const Inode& inode = tree_[id];
                 const Plan& plan = plans_[id];
                 if (inode.is_regular() && plan.size > 0) {
@@ -593,8 +566,9 @@ class Formatter {
 
     std::vector<std::uint32_t> directories_per_group() {
         std::vector<std::uint32_t> count(geometry_.groups);
-        walk(
-            [&](InodeId id) {
+        walk_tree(
+            tree_,
+            [&](InodeId id, InodeId) {
                 if (tree_[id].is_directory()) ++count[(plans_[id].number - 1) / kInodesPerGroup];
             },
             [](InodeId, InodeId) {});

@@ -88,6 +88,36 @@ std::uint32_t directory_links(const FileTree& tree, InodeId directory);
 // Sets every inode's `links` to the number of its names that can be reached from the root.
 void recount_links(FileTree& tree);
 
+// Pre-order, children by name; every inode once, at its first name. enter(id, parent) on the way down, leave(id, parent)
+// for directories once all below them is done. Iterative: how deep the tree is was an archive's choice.
+template <class Enter, class Leave>
+void walk_tree(const FileTree& tree, Enter enter, Leave leave) {
+    struct Level {
+        InodeId id;
+        InodeId parent;
+        std::map<std::string, InodeId, std::less<>>::const_iterator next;
+    };
+    std::vector<bool> seen(tree.inode_count());
+    std::vector<Level> stack;
+    auto visit = [&](InodeId id, InodeId parent) {
+        if (seen[id]) return;
+        seen[id] = true;
+        enter(id, parent);
+        if (tree[id].is_directory()) stack.push_back({id, parent, tree[id].children.begin()});
+    };
+    visit(FileTree::kRoot, FileTree::kRoot);
+    while (!stack.empty()) {
+        Level& top = stack.back();
+        if (top.next == tree[top.id].children.end()) {
+            leave(top.id, top.parent);
+            stack.pop_back();
+        } else {
+            InodeId child = (top.next++)->second;
+            visit(child, top.id);
+        }
+    }
+}
+
 bool has_xattr(const Inode& inode, std::string_view name);
 void set_xattr(Inode& inode, std::string_view name, std::string_view value);
 void remove_xattr(Inode& inode, std::string_view name);
