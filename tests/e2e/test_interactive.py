@@ -54,28 +54,32 @@ def test_an_interactive_session(msb, box, terminal):
     assert "Starting" not in terminal.screen(), "the spinner is erased"
 
     terminal.line("stty size")
-    terminal.expect("30 100")
+    terminal.expect("30 100\n/ #")
     terminal.resize(90, 25)
     terminal.line("stty size")
-    terminal.expect("25 90")
+    terminal.expect("25 90\n/ #")
 
     # Ctrl-C is a byte for the guest's terminal: it ends the guest's command, not msb.
-    # (The word printed first says that the shell has left its line editor.)
+    # (The word printed first says that the shell has left its line editor, the prompt that it is back in it.)
     terminal.line("echo reading; cat")
     terminal.expect("\nreading")
     terminal.line("typed")
     terminal.expect("typed\ntyped")
     terminal.key("C-c")
+    terminal.expect_last("/ #")
     terminal.line("echo after=$?")
-    terminal.expect("after=130")
+    terminal.expect("\nafter=130\n/ #")
 
     # Job control.
     terminal.line("echo sleeping; sleep 1000")
     terminal.expect("\nsleeping")
     terminal.key("C-z")
     terminal.expect("Stopped")
-    terminal.line("kill -9 %1; wait; echo gone")
-    terminal.expect("\ngone")
+    terminal.expect_last("/ #")
+    terminal.line("fg")
+    terminal.expect("/ # fg\nsleep 1000")
+    terminal.key("C-c")
+    terminal.expect_last("/ #")
     terminal.line("exit 5")
     terminal.expect_last("host>")
     terminal.line("echo code=$?")
