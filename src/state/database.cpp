@@ -133,15 +133,15 @@ Database Database::open_runtime(const fs::path& file) {
 }
 
 void retry_while_busy(const std::function<void()>& attempt) {
-    for (int backoff : kBusyBackoffMs) {
+    for (std::size_t failures = 0;; ++failures) {
         try {
-            return attempt();
+            attempt();
+            return;
         } catch (const SQLite::Exception& exception) {
-            if (!sql::is_busy(exception)) throw;
+            if (failures == std::size(kBusyBackoffMs) || !sql::is_busy(exception)) throw;
         }
-        std::this_thread::sleep_for(std::chrono::milliseconds(backoff));
+        std::this_thread::sleep_for(std::chrono::milliseconds(kBusyBackoffMs[failures]));
     }
-    attempt();
 }
 
 void Database::write(const std::function<void(SQLite::Database&)>& body) {

@@ -13,7 +13,7 @@
 
 #include "state/home.h"
 
-namespace SQLite {
+namespace SQLite {  // NOLINT(readability-identifier-naming): the library chose it
 class Database;
 }
 

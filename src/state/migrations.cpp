@@ -105,12 +105,12 @@ bool move_upper_size(json::Value& document) {
     if (oci == nullptr || !oci->is_object() || oci->contains("root_disk")) return false;
     auto size = oci->find("upper_size_mib");
     if (size == oci->end()) return false;
-    const json::Value value = *size;
+    json::Value value = std::move(*size);
     oci->erase(size);
     if (!value.is_null()) {
         json::Value disk = json::Value::object();
         disk["kind"] = "managed";
-        disk["size_mib"] = value;
+        disk["size_mib"] = std::move(value);
         (*oci)["root_disk"] = std::move(disk);
     }
     return true;
@@ -360,6 +360,7 @@ bool has_any_table(SQLite::Database& connection) {
 const std::vector<std::string_view>& migration_ids() {
     static const std::vector<std::string_view> ids = [] {
         std::vector<std::string_view> list;
+        list.reserve(kMigrations.size());
         for (const Migration& migration : kMigrations)
             list.push_back(migration.id);
         return list;

@@ -8,7 +8,7 @@
 
 #include "state/database.h"
 
-namespace SQLite {
+namespace SQLite {  // NOLINT(readability-identifier-naming): the library chose it
 class Database;
 }
 

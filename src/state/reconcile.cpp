@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "base/log.h"
 #include "base/process.h"
 #include "base/time.h"
 #include "state/ipc_paths.h"
@@ -181,8 +182,9 @@ void run_maintenance(Database& database, const StateRoots& roots) {
         if (!acquire_maintenance_lease(database)) return;
         sweep(database, roots);
         complete_maintenance_lease(database);
-    } catch (const std::exception&) {
+    } catch (const std::exception& exception) {
         // Opportunistic: the next start tries again once the lease has expired.
+        log(LogLevel::kDebug, "state", "maintenance sweep: {}", exception.what());
     }
 }
 

@@ -74,7 +74,7 @@ std::optional<SandboxRow> find_one(Database& database, std::string_view conditio
 template <class Bind>
 std::vector<ListedSandbox> query_with_runs(Database& database, const std::string& tail, Bind bind) {
     // The run table has no index on sandbox_id: ranking it once beats looking it up per sandbox.
-    static const std::string kSelect =
+    static const std::string select =
         "WITH live AS (SELECT *, row_number() OVER (PARTITION BY sandbox_id "
         "ORDER BY started_at DESC, id DESC) AS place FROM run WHERE status = 'Running') SELECT " +
         std::string(kSandboxColumns) + ", " + std::string(kRunColumns) +
@@ -82,7 +82,7 @@ std::vector<ListedSandbox> query_with_runs(Database& database, const std::string
         std::string(kReconcilableStatuses) + " WHERE 1";
     std::vector<ListedSandbox> rows;
     database.read([&](SQLite::Database& connection) {
-        SQLite::Statement statement(connection, kSelect + tail);
+        SQLite::Statement statement(connection, select + tail);
         bind(statement);
         rows.clear();
         while (statement.executeStep()) {
