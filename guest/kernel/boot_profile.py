@@ -177,7 +177,7 @@ def main():
     parser.add_argument("--kernel")
     parser.add_argument("--map")
     parser.add_argument("parameters", nargs="*", help="added to the kernel command line")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if not options.kernel:
         options.kernel = subprocess.run([os.path.join(HERE, "build.sh"), "--print-path"], check=True,
                                         capture_output=True, text=True).stdout.strip()
