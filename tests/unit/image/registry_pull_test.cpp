@@ -308,6 +308,20 @@ TEST_F(RegistryPull, PublishesNoLayerOfAWrongBlob) {
     std::string path = "/v2/repo/blobs/" + sha256_digest(blob);
     std::string garbage = blob + std::string(2'000'000, 'x');
     {
+        // All of the layer has come, the rest of the blob never does.
+        options_.timeouts.stall = std::chrono::seconds(3);
+        options_.timeouts.stall_bytes_per_second = 1L << 30;
+        options_.retry.attempts = 1;
+        LyingRegistry registry(image, [&](const Request& r) {
+            return r.path == path ? Lie(Reply{200, {}, garbage, 1'000'000, false, true})
+                                  : std::nullopt;
+        });
+        EXPECT_EQ(failure(registry.server), "error decoding response body");
+        EXPECT_FALSE(fs::exists(cache_->layer_image(diff_id)));
+        fs::remove(cache_->work(digest_file_name(sha256_digest(blob)) + ".part"));
+        options_.timeouts = {};
+    }
+    {
         LyingRegistry registry(image, [&](const Request& r) {
             return r.path == path ? Lie(Reply{200, {}, garbage, {}, false, false}) : std::nullopt;
         });
