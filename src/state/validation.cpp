@@ -341,16 +341,27 @@ void validate_and_sort_mounts(std::vector<Mount>& mounts) {
 }
 
 void validate_init(const InitConfig& init) {
-    const bool usable = init.cmd == "auto" || init.cmd.starts_with('/');
-    if (!usable)
+    if (init.cmd != "auto" && !init.cmd.starts_with('/'))
         invalid("init cmd must be an absolute path or `auto`, got: " + msb::quoted(init.cmd));
-    if (contains_nul(init.cmd) || init.cmd.find('\\') != std::string::npos)
-        invalid("init cmd must not contain NUL or `\\`, got: " + msb::quoted(init.cmd));
-    validate_tokens("init args", init.args);
+    if (contains_nul(init.cmd))
+        invalid("init cmd path must not contain a NUL byte: " + msb::quoted(init.cmd));
+    if (init.cmd.find('\\') != std::string::npos)
+        invalid(
+            "init cmd is a guest (Linux) path and must not contain '\\' \u2014 use '/' "
+            "separators: " +
+            msb::quoted(init.cmd));
+    for (std::size_t i = 0; i < init.args.size(); ++i) {
+        if (contains_nul(init.args[i]))
+            invalid("init arg #" + std::to_string(i) + " must not contain a NUL byte");
+    }
     for (const auto& [key, value] : init.env) {
         if (key.empty()) invalid("init env key must not be empty");
-        if (key.find('=') != std::string::npos || contains_nul(key) || contains_nul(value))
-            invalid("init env key must not contain `=` or NUL: " + msb::quoted(key));
+        if (key.find('=') != std::string::npos)
+            invalid("init env key " + msb::quoted(key) + " must not contain '='");
+        if (contains_nul(key))
+            invalid("init env key " + msb::quoted(key) + " must not contain NUL");
+        if (contains_nul(value))
+            invalid("init env value for " + msb::quoted(key) + " must not contain NUL");
     }
 }
 

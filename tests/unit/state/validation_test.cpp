@@ -202,8 +202,18 @@ TEST(Validation, RlimitsInitVsock) {
     EXPECT_EQ(error_of([] { validate_init({"auto", {}, {}}); }), "");
     EXPECT_EQ(error_of([] { validate_init({"init", {}, {}}); }),
               kPrefix + "init cmd must be an absolute path or `auto`, got: \"init\"");
-    EXPECT_NE(error_of([] { validate_init({"/a\\b", {}, {}}); }), "");
-    EXPECT_NE(error_of([] { validate_init({"/i", {}, {{"A=B", ""}}}); }), "");
+    const auto init = [](InitConfig config) { return error_of([&] { validate_init(config); }); };
+    EXPECT_EQ(init({"/a\\b", {}, {}}),
+              kPrefix +
+                  "init cmd is a guest (Linux) path and must not contain '\\' \u2014 use '/' "
+                  "separators: \"/a\\\\b\"");
+    EXPECT_EQ(init({"/i", {"x", std::string("\0", 1)}, {}}),
+              kPrefix + "init arg #1 must not contain a NUL byte");
+    EXPECT_EQ(init({"/i", {}, {{"", ""}}}), kPrefix + "init env key must not be empty");
+    EXPECT_EQ(init({"/i", {}, {{"A=B", ""}}}),
+              kPrefix + "init env key \"A=B\" must not contain '='");
+    EXPECT_EQ(init({"/i", {}, {{"A", std::string("\0", 1)}}}),
+              kPrefix + "init env value for \"A\" must not contain NUL");
 
     const auto vsock = [](std::vector<VsockRoute> routes,
                           DeploymentProfile profile = DeploymentProfile::kSingleTenant) {
