@@ -23,7 +23,6 @@ readonly packages=(
     libre2-dev libseccomp-dev libcap-ng-dev libisal-dev libzstd-dev libcurl4-openssl-dev
     # tests: unit, benchmarks, end to end (Debian's python3, whatever else calls itself python3)
     libgtest-dev libgmock-dev libbenchmark-dev python3 python3-pytest tmux sqlite3 openssh-client
-    openssl docker-registry skopeo
     # tests of images: a registry on loopback, and what fills it
     docker-registry skopeo umoci mmdebstrap openssl
 )
