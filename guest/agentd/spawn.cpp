@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <memory>
 
 namespace msb::agentd {
 
@@ -23,12 +22,33 @@ namespace {
 
 constexpr std::size_t kChildStack = 64 * 1024;
 
+// The child's stack, with the word it reports its error in at the low end: memory both processes see,
+// shared or not.
+class ChildStack {
+  public:
+    ChildStack()
+        : base_(::mmap(nullptr, kChildStack, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {}
+    ~ChildStack() {
+        if (*this) ::munmap(base_, kChildStack);
+    }
+    ChildStack(const ChildStack&) = delete;
+    ChildStack& operator=(const ChildStack&) = delete;
+
+    explicit operator bool() const { return base_ != MAP_FAILED; }
+    void* top() const { return static_cast<std::byte*>(base_) + kChildStack; }
+    int& error() const { return *static_cast<int*>(base_); }
+
+  private:
+    void* base_;
+};
+
 // Everything the child touches, laid out before the clone.
 struct ChildArguments {
     const SpawnPlan* plan;
     std::vector<char*> argv;
     std::vector<char*> env;
-    int error = 0;  // written by the child
+    int* error;  // written by the child
 };
 
 std::vector<char*> pointers(const std::vector<std::string>& strings) {
@@ -137,29 +157,42 @@ int child_main(void* pointer) {
     int err = prepare_child(*arguments.plan);
     if (err != 0 && arguments.plan->tty) ::_exit(1);
     if (err == 0) err = exec_first(arguments);
-    arguments.error = err;
+    *arguments.error = err;
     ::_exit(127);
+}
+
+// Returns the child's pid when it has exec'ed or ended; -1 with errno set when there is none.
+pid_t clone_child(const ChildStack& stack, ChildArguments& arguments) {
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    // ThreadSanitizer cannot follow a child that runs in its parent's memory: here it gets a copy.
+    auto pid = static_cast<pid_t>(::syscall(SYS_clone, CLONE_VFORK | SIGCHLD, nullptr));
+    if (pid == 0) child_main(&arguments);
+    return pid;
+#endif
+#endif
+    return ::clone(child_main, stack.top(), CLONE_VM | CLONE_VFORK | SIGCHLD, &arguments);
 }
 
 }  // namespace
 
 SpawnResult spawn_process(const SpawnPlan& plan) {
-    ChildArguments arguments{&plan, pointers(plan.argv), pointers(plan.env)};
-    auto stack = std::make_unique_for_overwrite<std::byte[]>(kChildStack);
+    ChildStack stack;
+    if (!stack) return {-1, ENOMEM, false};
+    ChildArguments arguments{&plan, pointers(plan.argv), pointers(plan.env), &stack.error()};
     // No handler of ours may run in the child: it would run on the agent's own memory.
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t pid = ::clone(child_main, stack.get() + kChildStack, CLONE_VM | CLONE_VFORK | SIGCHLD,
-                        &arguments);
+    pid_t pid = clone_child(stack, arguments);
     int clone_error = errno;
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (pid < 0) return {-1, clone_error, false};
-    if (arguments.error == 0) return {pid, 0, true};
+    if (stack.error() == 0) return {pid, 0, true};
     while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
     }
-    return {-1, arguments.error, true};
+    return {-1, stack.error(), true};
 }
 
 }  // namespace msb::agentd

@@ -45,8 +45,9 @@ void Strands::submit(std::uint64_t key, WorkerPool::Task work, EventLoop::Task d
 }
 
 void Strands::start(std::uint64_t key) {
-    pool_.submit([this, key, work = std::move(queues_.at(key).front().work)] {
-        work();
+    // The job stays here, where its queue keeps it in place: what it owns must be released on the loop.
+    pool_.submit([this, key, job = &queues_.at(key).front()] {
+        job->work();
         loop_.post([this, key] { finish(key); });
     });
 }

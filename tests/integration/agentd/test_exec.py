@@ -265,7 +265,7 @@ def test_terminal_resize_and_eof(agent):
 
 
 def test_terminal_interrupt(agent):
-    id = agent.start_exec("/bin/sh", "-c", "echo up; sleep 1000", tty=True)
+    id = agent.start_exec("/bin/sh", "-c", "echo up; exec sleep 1000", tty=True)
     agent.expect("core.exec.stdout", id)
     agent.send("core.exec.stdin", {"data": b"\x03"}, id)
     assert agent.collect_exec(id).code in (-1, 130)
