@@ -164,9 +164,8 @@ class Helper {
     }
 
     int wait() {
-        ::kill(
-            -pid_,
-            SIGKILL);  // it leads its own process group; it is not reaped yet, so the number is its own
+        // It leads its own process group, and until it is reaped here the number is its own.
+        ::kill(-pid_, SIGKILL);
         int status = 0;
         while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
         }

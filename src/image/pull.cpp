@@ -125,6 +125,7 @@ bool wants_flat(PullTarget target) {
 
 std::vector<std::string> diff_ids_of(const CachedImage& image) {
     std::vector<std::string> ids;
+    ids.reserve(image.layers.size());
     for (const CachedLayer& layer : image.layers)
         ids.push_back(layer.diff_id);
     return ids;
