@@ -48,6 +48,7 @@ void ExecSession::start() {
 }
 
 void ExecSession::watch_stream(Stream& stream) {
+    stream.ended = false;
     stream.watch = std::make_unique<Watch>(
         context_.loop, stream.fd.get(),
         [this, &stream](std::uint32_t events) { on_output_event(stream, events); });
@@ -61,7 +62,7 @@ void ExecSession::on_output_event(Stream& stream, std::uint32_t events) {
 
 void ExecSession::read_stream(Stream& stream) {
     std::array<std::byte, kChunk> chunk;
-    for (int turn = 0; turn < kChunksPerTurn && stream.fd; ++turn) {
+    for (int turn = 0; turn < kChunksPerTurn; ++turn) {
         if (context_.output.must_pause(id_)) {
             stream.paused = true;
             update_interest(stream);
@@ -71,7 +72,7 @@ void ExecSession::read_stream(Stream& stream) {
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
         // A master whose last slave is closed fails with EIO: that is its end of file.
-        if (n <= 0) return close_stream(stream);
+        if (n <= 0) return end_stream(stream);
         auto size = static_cast<std::size_t>(n);
         context_.activity.exec_output_bytes += size;
         context_.output.send_data(id_, stream.type, std::span(chunk).first(size));
@@ -94,15 +95,20 @@ void ExecSession::resume() {
     }
 }
 
-void ExecSession::close_stream(Stream& stream) {
+void ExecSession::end_stream(Stream& stream) {
+    stream.ended = true;
     stream.watch.reset();
-    stream.fd.reset();
-    if (tty_) stdin_queue_.clear();
+    // A program may close its terminal before it exits. Closing the master now would hang up on it:
+    // the master lives as long as the session.
+    if (tty_)
+        stdin_queue_.clear();
+    else
+        stream.fd.reset();
     finish_if_done();
 }
 
 void ExecSession::write_stdin(std::span<const std::byte> data) {
-    if (stdin_fd() < 0 || stdin_closing_) return;
+    if (stdin_fd() < 0 || stdin_closing_ || (tty_ && output_.ended)) return;
     if (data.empty()) {
         // Closing a terminal is the program's own affair: the byte 4 does it.
         if (tty_) return;
@@ -156,7 +162,7 @@ void ExecSession::reaped(int wait_status) {
 }
 
 void ExecSession::finish_if_done() {
-    if (done_ || !reaped_ || output_.fd || errors_.fd) return;
+    if (done_ || !reaped_ || !output_.ended || !errors_.ended) return;
     done_ = true;
     auto finished = std::move(finished_);
     finished();

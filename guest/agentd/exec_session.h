@@ -62,12 +62,13 @@ class ExecSession {
         std::unique_ptr<Watch> watch;  // destroyed before fd
         protocol::MessageType type{};
         bool paused = false;
+        bool ended = true;  // false from start() to the end of the output
     };
 
     void watch_stream(Stream& stream);
     void on_output_event(Stream& stream, std::uint32_t events);
     void read_stream(Stream& stream);
-    void close_stream(Stream& stream);
+    void end_stream(Stream& stream);
     void update_interest(Stream& stream);
     void flush_stdin();
     void close_stdin();

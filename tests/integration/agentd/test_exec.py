@@ -265,6 +265,12 @@ def test_terminal_resize_and_eof(agent):
     assert b"30 100" in output and b"end" in output and result.code == 0
 
 
+def test_terminal_is_not_hung_up_when_its_program_closes_it(agent):
+    """cat(1), for one, closes its standard descriptors and only then exits."""
+    result = agent.exec("/bin/sh", "-c", "echo up; exec 0<&- 1>&- 2>&-; sleep 0.3; exit 3", tty=True)
+    assert (result.stdout, result.code) == (b"up\r\n", 3)
+
+
 def test_terminal_interrupt(agent):
     id = agent.start_exec("/bin/sh", "-c", "echo up; exec sleep 1000", tty=True)
     agent.expect("core.exec.stdout", id)
