@@ -135,7 +135,7 @@ compiler=gcc
 command -v ccache >/dev/null && compiler="ccache gcc"
 src=$work/$source_package
 log=$work/build.log
-kmake() { make -C "$src" ARCH=x86 CC="$compiler" HOSTCC="$compiler" "$@"; }
+kmake=(make -C "$src" ARCH=x86 CC="$compiler" HOSTCC="$compiler")
 
 SECONDS=0
 clock() { printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60)); }
@@ -169,7 +169,7 @@ for patch in "${patches[@]}"; do
 done
 
 say "configuring"
-kmake KCONFIG_ALLCONFIG="$fragment" allnoconfig >"$log" 2>&1 || {
+"${kmake[@]}" KCONFIG_ALLCONFIG="$fragment" allnoconfig >"$log" 2>&1 || {
     tail -n 20 "$log" >&2
     fail "the kernel's configuration step failed (its last lines are above)"
 }
@@ -218,9 +218,11 @@ progress() {
     done
     [ ! -t 2 ] || printf '\r\033[K' >&2
 }
-# In the background, so that a signal to this script is acted on at once and not after make.
+# In the background, so that a signal to this script is acted on at once and not after make; with a
+# parent-death signal and without the lock, so that even SIGKILL leaves no make that holds up others.
 # shellcheck disable=SC2094 # two writers append to the log; nobody reads it before make has ended
-kmake -j"$jobs" vmlinux > >(tee -a "$log" | progress) 2>>"$log" 9>&- &
+(exec 9>&- && exec setpriv --pdeathsig TERM "${kmake[@]}" -j"$jobs" vmlinux) \
+    > >(exec 9>&- && tee -a "$log" | progress) 2>>"$log" &
 make_pid=$!
 make_status=0
 wait "$make_pid" || make_status=$?
