@@ -39,6 +39,7 @@ int prepare_child(const SpawnOptions& options, std::vector<std::pair<int, int>>&
     }
     if (options.ignore_sighup) ::signal(SIGHUP, SIG_IGN);
     if (options.new_session && ::setsid() < 0) return errno;
+    if (options.new_process_group && ::setpgid(0, 0) != 0) return errno;
     if (options.parent_death_signal != 0) {
         if (::prctl(PR_SET_PDEATHSIG, options.parent_death_signal) != 0) return errno;
         if (::getppid() != parent) return ESRCH;  // the parent died before the request took effect

@@ -25,7 +25,9 @@ struct SpawnOptions {
     // (source descriptor, number in the child). Everything else that is close-on-exec stays behind.
     std::vector<std::pair<int, int>> fds;
     std::optional<std::string> cwd;
-    bool new_session = false;     // setsid()
+    bool new_session = false;  // setsid()
+    bool new_process_group =
+        false;                    // setpgid(0, 0): signals of the terminal's keys do not reach it
     bool ignore_sighup = false;   // SIG_IGN, inherited through exec
     bool reset_signals = false;   // every handler to default and an empty mask
     int parent_death_signal = 0;  // PR_SET_PDEATHSIG; the spawning thread must outlive the child

@@ -138,6 +138,9 @@ class Launch {
             child.new_session = true;
             child.ignore_sighup = true;
         } else {
+            // Ctrl-C ends us, and the watchdog then ends the sandbox in good order; the signal itself would end it without
+            // any clean-up.
+            child.new_process_group = true;
             watchdog = make_pipe();
             child.fds.insert(child.fds.end(), {{startup_pipe.write.get(), STDOUT_FILENO},
                                                {watchdog.read.get(), contract::kParentWatchFd}});

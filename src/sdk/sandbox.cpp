@@ -71,8 +71,7 @@ void Sandbox::Impl::return_client(std::shared_ptr<sdk::AgentClient> client) noex
 }
 
 bool Sandbox::Impl::owns_lifecycle() const {
-    auto& self = const_cast<Impl&>(*this);
-    std::scoped_lock lock(self.mutex);
+    std::scoped_lock lock(mutex);
     return static_cast<bool>(watchdog);
 }
 

@@ -46,7 +46,7 @@ struct Sandbox::Impl {
     bool owns_lifecycle() const;
     void detach();
 
-    std::mutex mutex;  // everything below
+    mutable std::mutex mutex;  // everything below
     std::shared_ptr<msb::sdk::AgentClient> spare;
     msb::UniqueFd watchdog;  // open: we own the lifecycle
 };

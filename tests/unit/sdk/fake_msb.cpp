@@ -47,6 +47,7 @@ void report(const contract::ProcessArgs& args, const contract::LaunchConfig& lau
                         << " slot=" << launch.sandbox_slot
                         << " hostname=" << launch.bootstrap.hostname.value_or("none")
                         << " locks=" << locks << " session_leader=" << (::getsid(0) == ::getpid())
+                        << " group_leader=" << (::getpgrp() == ::getpid())
                         << " sighup_ignored=" << (hangup.sa_handler == SIG_IGN)
                         << " startup_cmd=" << (launch.startup ? launch.startup->cmd : "none");
 }
