@@ -306,7 +306,7 @@ constexpr LaterCommand kLater[] = {
 const std::span<const Arg> kLogFlags = kLog;
 
 const Command& root_command() {
-    static const Command kCommands[] = {
+    static const Command commands[] = {
         {.id = CommandId::kSandbox,
          .name = "sandbox",
          .about = "Run one sandbox (started by the SDK)",
@@ -413,11 +413,11 @@ const Command& root_command() {
          .args = kCompletionArgs,
          .section = Section::kInstallation},
     };
-    static const Command kRoot{.id = CommandId::kRoot,
-                               .name = "msb",
-                               .about = "Run untrusted code in microVMs",
-                               .subcommands = kCommands};
-    return kRoot;
+    static const Command root{.id = CommandId::kRoot,
+                              .name = "msb",
+                              .about = "Run untrusted code in microVMs",
+                              .subcommands = commands};
+    return root;
 }
 
 std::string_view later_command(std::string_view name) {

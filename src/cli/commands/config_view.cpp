@@ -12,10 +12,10 @@ namespace {
 using Json = nlohmann::json;
 
 const Json& member(const Json& object, const char* key) {
-    static const Json kNull;
-    if (!object.is_object()) return kNull;
+    static const Json null;
+    if (!object.is_object()) return null;
     const auto found = object.find(key);
-    return found == object.end() ? kNull : *found;
+    return found == object.end() ? null : *found;
 }
 
 std::optional<std::string> text_of(const Json& object, const char* key) {

@@ -108,6 +108,7 @@ void set_process(SandboxBuilder& builder, const CreateOptions& options) {
         builder.script(name, body);
     if (options.init) {
         std::vector<std::pair<std::string, std::string>> env;
+        env.reserve(options.init_env.size());
         for (const auto& [key, value] : options.init_env)
             env.emplace_back(key, value);
         builder.init(*options.init, options.init_args, env);

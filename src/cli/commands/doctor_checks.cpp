@@ -109,7 +109,7 @@ void check_kvm(Diagnosis& diagnosis) {
     try {
         cpuinfo = read_file("/proc/cpuinfo", kMaxCpuinfo);
     } catch (const Error&) {
-        // Without /proc the flag is simply not found.
+        cpuinfo.clear();  // without /proc the flag is simply not found
     }
     const std::string flag = cpu_virtualization(cpuinfo);
     const bool device = ::access(kKvm, F_OK) == 0;
