@@ -30,6 +30,12 @@ def test_tty_gives_the_guest_a_terminal(msb, box):
     assert result.out == "24 80\r\nxterm\r\n", result
 
 
+def test_tty_input_ends(msb, box):
+    """A terminal passes no end of file on; msb sends its EOF character, also behind an unfinished line."""
+    assert msb("exec", box, "-t", "--", "cat", stdin=b"one\n", timeout=60).out == "one\r\none\r\n"
+    assert msb("exec", box, "-t", "--", "cat", stdin=b"part", timeout=60).out == "partpart"
+
+
 def test_timeout(msb, box):
     result = msb("exec", box, "--timeout", "1s", "--", "sleep", "1000")
     assert (result.code, result.err) == (1, "error: exec timed out after 1s\n")

@@ -44,6 +44,14 @@ int run_interactive(const Sandbox& sandbox, const Session& session,
     }
 }
 
+// A terminal has no end of file but its EOF character, and that one only ends the input at the start
+// of a line; in the middle of one the first only hands over what is there.
+void end_terminal_input(std::string& input) {
+    constexpr char kEndOfFile = 0x04;
+    if (!input.empty() && input.back() != '\n') input += kEndOfFile;
+    input += kEndOfFile;
+}
+
 int run_captured(const Sandbox& sandbox, const Session& session,
                  const std::vector<std::string>& argv) {
     auto options = exec_options(session);
@@ -51,6 +59,7 @@ int run_captured(const Sandbox& sandbox, const Session& session,
     if (session.read_stdin && ::isatty(STDIN_FILENO) != 1) {
         options.stdin_mode = microsandbox::StdinMode::kBytes;
         options.stdin_bytes = read_to_end(STDIN_FILENO);
+        if (session.tty) end_terminal_input(options.stdin_bytes);
     }
     const auto output = sandbox.exec(argv.front(), {argv.begin() + 1, argv.end()}, options);
     write_err(output.stderr_bytes);
