@@ -78,7 +78,7 @@ std::vector<MountEntry> parse_mounts(std::string_view text) {
     for (std::string_view line : split(text, '\n')) {
         std::vector<std::string_view> fields = split(line, ' ');
         if (fields.size() < 3) continue;
-        mounts.push_back({unescape(fields[1]), std::string(fields[2])});
+        mounts.push_back({unescape(fields[0]), unescape(fields[1]), std::string(fields[2])});
     }
     return mounts;
 }
@@ -87,14 +87,18 @@ bool holds_data(std::string_view type) {
     return std::ranges::find(kDataless, type) == kDataless.end();
 }
 
+bool must_be_clean(const MountEntry& mount) {
+    return mount.path == "/" || mount.source.starts_with("/dev/");
+}
+
 void tear_down(int upper_fs, bool kill_processes) {
     std::int64_t deadline = monotonic_ns() + kBudget;
     ::sync();
     if (kill_processes) kill_everything();
     std::vector<MountEntry> mounts = parse_mounts(read_kernel_file("/proc/self/mounts"));
     for (const MountEntry& mount : std::views::reverse(mounts)) {
-        if (monotonic_ns() > deadline) break;
-        if (holds_data(mount.type)) release(mount);
+        if (!holds_data(mount.type)) continue;
+        if (must_be_clean(mount) || monotonic_ns() < deadline) release(mount);
     }
     // After the overlay above it: a plain unmount is impossible while the overlay is the root, and
     // only going read-only makes ext4 clear its needs-recovery flag.

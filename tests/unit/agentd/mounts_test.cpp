@@ -122,6 +122,10 @@ TEST(Teardown, MountTableIsDecoded) {
     EXPECT_FALSE(holds_data("tmpfs"));
     EXPECT_TRUE(holds_data("overlay"));
     EXPECT_TRUE(holds_data("virtiofs"));
+    EXPECT_TRUE(must_be_clean(mounts[0]));
+    EXPECT_FALSE(must_be_clean(mounts[1]));
+    EXPECT_TRUE(must_be_clean({.source = "overlay", .path = "/", .type = "overlay"}));
+    EXPECT_TRUE(must_be_clean({.source = "/dev/vdc", .path = "/data", .type = "ext4"}));
 }
 
 }  // namespace
