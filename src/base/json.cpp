@@ -205,7 +205,8 @@ std::string to_string(const Value& value) {
 
 const Value& expect_array(const Value& value) {
     if (!value.is_array()) wrong_type(value, "a sequence");
-    return value;
+    // Callers pass parts of a document they hold, never temporaries.
+    return value;  // NOLINT(bugprone-return-const-ref-from-parameter)
 }
 
 std::vector<std::string> to_string_list(const Value& value) {
