@@ -51,7 +51,7 @@ class Vm:
             *("-kernel", part("MSB_KERNEL", "vmlinux")),
             *("-initrd", part("MSB_INITRAMFS", "initramfs.cpio")),
             "-append",
-            f"console=ttyS0 reboot=t panic=-1 rdinit=/init quiet maxcpus={cpus} {append}".strip(),
+            f"console=ttyS0 reboot=t panic=-1 no_timer_check rdinit=/init quiet maxcpus={cpus} {append}".strip(),
             *("-serial", f"file:{self.console_path}"),
             *("-device", "virtio-serial-device"),
         ]

@@ -115,11 +115,12 @@ TEST(CommandLine, KernelIsToldOfEveryDeviceInOrder) {
     config.transparent_hugepage = "never";
     config.kernel_arguments = {"quiet"};
     config.disks.resize(2);
-    EXPECT_EQ(kernel_command_line(config),
-              "console=ttyS0 reboot=t panic=-1 rdinit=/init transparent_hugepage=never "
-              "acpi=off pci=off virtio_mmio.device=512@0xfeb00000:5 "
-              "virtio_mmio.device=512@0xfeb00200:6 virtio_mmio.device=512@0xfeb00400:7 "
-              "virtio_mmio.device=512@0xfeb00800:9 quiet");
+    EXPECT_EQ(
+        kernel_command_line(config),
+        "console=ttyS0 reboot=t panic=-1 no_timer_check rdinit=/init transparent_hugepage=never "
+        "acpi=off pci=off virtio_mmio.device=512@0xfeb00000:5 "
+        "virtio_mmio.device=512@0xfeb00200:6 virtio_mmio.device=512@0xfeb00400:7 "
+        "virtio_mmio.device=512@0xfeb00800:9 quiet");
 }
 
 TEST(CommandLine, SpareVcpusStayOfflineAtBoot) {
