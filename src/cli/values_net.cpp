@@ -34,7 +34,7 @@ bool is_socket_address(std::string_view text) {
 }  // namespace
 
 PortValue parse_port(std::string_view text) {
-    static const std::string kForm =
+    static const std::string form =
         "port must be in format HOST:GUEST[/udp] or BIND_ADDR:HOST:GUEST[/udp]";
     PortValue port;
     std::string_view rest = text;
@@ -51,11 +51,11 @@ PortValue parse_port(std::string_view text) {
             fail_value("IPv6 port bind must be in format [ADDR]:HOST:GUEST[/udp]");
         parts = split(rest.substr(close + 2), ':');
         parts.insert(parts.begin(), rest.substr(1, close - 1));
-        if (parts.size() != 3) fail_value(kForm);
+        if (parts.size() != 3) fail_value(form);
     } else {
         parts = split(rest, ':');
     }
-    if (parts.size() < 2 || parts.size() > 3) fail_value(kForm);
+    if (parts.size() < 2 || parts.size() > 3) fail_value(form);
     if (parts.size() == 3) {
         if (!is_ip(parts[0])) fail_value("invalid bind address: " + std::string(parts[0]));
         port.bind = parts[0];

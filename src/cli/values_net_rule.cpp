@@ -142,9 +142,9 @@ void parse_target(NetRule& rule, std::string_view target) {
 }
 
 void parse_protocol(NetRule& rule, std::string_view protocol, std::string_view target) {
-    static const Words kProtocols{"any", "tcp", "udp", "icmpv4", "icmpv6"};
+    static const Words protocols{"any", "tcp", "udp", "icmpv4", "icmpv6"};
     const bool icmp = protocol == "icmpv4" || protocol == "icmpv6";
-    if (std::find(kProtocols.begin(), kProtocols.end(), protocol) == kProtocols.end()) {
+    if (std::find(protocols.begin(), protocols.end(), protocol) == protocols.end()) {
         if (parse_integer<std::uint32_t>(protocol))
             fail_value(ticked(protocol) + " is a port, not a protocol; did you mean `" +
                        std::string(target) + ":tcp:" + std::string(protocol) +
@@ -152,7 +152,7 @@ void parse_protocol(NetRule& rule, std::string_view protocol, std::string_view t
         fail_value(
             ticked(protocol) +
             " is not a recognized protocol. Expected `any`, `tcp`, `udp`, `icmpv4`, or `icmpv6`" +
-            did_you_mean(protocol, kProtocols));
+            did_you_mean(protocol, protocols));
     }
     if (rule.target == NetRule::Target::kDns && icmp)
         fail_value("the `dns` target supports `tcp`, `udp`, or `any`, not " + ticked(protocol));

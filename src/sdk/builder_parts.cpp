@@ -35,8 +35,8 @@ std::optional<state::DiskFormat> disk_format(const std::optional<DiskFormat>& fo
 
 // --- image ------------------------------------------------------------------------------------------------------
 
-void ImageBuilder::Impl::fail(std::string text_) {
-    if (!error) error = std::move(text_);
+void ImageBuilder::Impl::fail(std::string message) {
+    if (!error) error = std::move(message);
 }
 
 ImageBuilder& ImageBuilder::oci(std::string reference) {
