@@ -65,8 +65,8 @@ std::uint32_t relay_slot(std::uint32_t id) {
 // A Write request and the data frames that follow it on its id. `error`, `position` and `written`
 // belong to the handle's strand.
 struct FsService::WriteStream {
-    WriteStream(RequestRef request_, InputBudget& budget)
-        : request(std::move(request_)), account(budget) {}
+    WriteStream(RequestRef reference, InputBudget& budget)
+        : request(std::move(reference)), account(budget) {}
 
     RequestRef request;
     QueueAccount account;
@@ -136,9 +136,9 @@ void FsService::request(std::uint32_t id, protocol::FsRequest request) {
                    [&](op::CloseHandle& o) { close(id, o); },
                    [&](op::Read& o) { read(id, o); },
                    [&](op::Write& o) { write(id, o); },
-                   [&](op::ReadDir& o) { handle_operation(id, "readdir", std::move(o)); },
-                   [&](op::FStat& o) { handle_operation(id, "fstat", std::move(o)); },
-                   [&](op::FSetStat& o) { handle_operation(id, "fsetstat", std::move(o)); },
+                   [&](op::ReadDir& o) { handle_operation(id, "readdir", o); },
+                   [&](op::FStat& o) { handle_operation(id, "fstat", o); },
+                   [&](op::FSetStat& o) { handle_operation(id, "fsetstat", o); },
                    [&](auto& o) { path_operation(id, std::move(o)); },
                },
                request.op);

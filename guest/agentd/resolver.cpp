@@ -37,7 +37,7 @@ std::expected<std::vector<SocketAddress>, int> look_up(const std::string& host, 
 // "files" and "dns" are part of a static libc; anything else an image's nsswitch.conf names would be
 // loaded from that image, whose libc need not be ours.
 void confine_name_services() {
-    [[maybe_unused]] static const int kOnce = __nss_configure_lookup("hosts", "files dns");
+    [[maybe_unused]] static const int once = __nss_configure_lookup("hosts", "files dns");
 }
 
 }  // namespace

@@ -141,11 +141,10 @@ int exec_first(const ChildArguments& arguments) {
     int remembered = ENOENT;
     for (const std::string& candidate : arguments.plan->candidates) {
         ::execve(candidate.c_str(), arguments.argv.data(), arguments.env.data());
+        const bool only_one = arguments.plan->candidates.size() == 1;
         if (errno == EACCES)
             remembered = EACCES;
-        else if (errno != ENOENT && errno != ENOTDIR)
-            return errno;
-        else if (arguments.plan->candidates.size() == 1)
+        else if (only_one || (errno != ENOENT && errno != ENOTDIR))
             return errno;
     }
     return remembered;

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 #include <utility>
 
@@ -146,6 +147,9 @@ AcceleratorReport probe_and_remember(const std::filesystem::path& kernel,
             if (!fresh) {
                 if (const auto verdict = read_verdict(file, *key)) return report(*verdict, true);
             }
+            // A new home has no cache directory yet; if it cannot be made, the lock says why.
+            std::error_code ignored;
+            std::filesystem::create_directories(file.parent_path(), ignored);
             lock = FileLock::acquire(file.string() + ".lock");
             if (!fresh) {  // somebody else may have probed while we waited
                 if (const auto verdict = read_verdict(file, *key)) return report(*verdict, true);

@@ -18,7 +18,7 @@ class Probe : public ::testing::Test {
     Probe() {
         ::unsetenv("MSB_ACCEL");
         options_.engine = engine();
-        options_.verdict_file = files_.path() / "accel.json";
+        options_.verdict_file = files_.path() / "made" / "when-needed" / "accel.json";
     }
     TemporaryDirectory files_;
     EngineOptions options_;
