@@ -149,27 +149,6 @@ std::vector<std::byte> xattr_body(const Inode& inode) {
     return body;
 }
 
-std::uint8_t directory_type(const Inode& inode) {
-    switch (inode.mode & S_IFMT) {
-        case S_IFREG:
-            return 1;
-        case S_IFDIR:
-            return 2;
-        case S_IFCHR:
-            return 3;
-        case S_IFBLK:
-            return 4;
-        case S_IFIFO:
-            return 5;
-        case S_IFSOCK:
-            return 6;
-        case S_IFLNK:
-            return 7;
-        default:
-            return 0;
-    }
-}
-
 std::uint32_t device_number(const Inode& inode) {
     std::uint32_t minor = inode.device_minor;
     return (minor & 0xFF) | (inode.device_major << 8) | ((minor & ~0xFFU) << 12);

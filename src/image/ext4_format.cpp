@@ -186,25 +186,6 @@ class Formatter {
         return std::uint64_t{blocks} * kBlockSize;
     }
 
-    static std::uint8_t directory_type(const Inode& inode) {
-        switch (inode.mode & S_IFMT) {
-            case S_IFREG:
-                return 1;
-            case S_IFDIR:
-                return 2;
-            case S_IFCHR:
-                return 3;
-            case S_IFBLK:
-                return 4;
-            case S_IFIFO:
-                return 5;
-            case S_IFSOCK:
-                return 6;
-            default:
-                return 7;
-        }
-    }
-
     void write_directory(InodeId id, InodeId parent) {
         const Plan& plan = plans_[id];
         Block data(plan.size);

@@ -42,6 +42,27 @@ std::uint32_t directory_links(const FileTree& tree, InodeId directory) {
     return links;
 }
 
+std::uint8_t directory_type(const Inode& inode) {
+    switch (inode.mode & S_IFMT) {
+        case S_IFREG:
+            return 1;
+        case S_IFDIR:
+            return 2;
+        case S_IFCHR:
+            return 3;
+        case S_IFBLK:
+            return 4;
+        case S_IFIFO:
+            return 5;
+        case S_IFSOCK:
+            return 6;
+        case S_IFLNK:
+            return 7;
+        default:
+            return 0;
+    }
+}
+
 void recount_links(FileTree& tree) {
     for (InodeId id = 0; id < tree.inode_count(); ++id)
         tree[id].links = 0;

@@ -85,6 +85,9 @@ class FileTree {
 // The number stored for a directory's links: 2 and one for each subdirectory.
 std::uint32_t directory_links(const FileTree& tree, InodeId directory);
 
+// The type byte of a directory entry, the same in EROFS and ext4 (Linux, FT_* in include/linux/fs_types.h).
+std::uint8_t directory_type(const Inode& inode);
+
 // Sets every inode's `links` to the number of its names that can be reached from the root.
 void recount_links(FileTree& tree);
 
