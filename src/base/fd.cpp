@@ -90,6 +90,19 @@ int write_all(int fd, std::string_view data) noexcept {
     return write_all(fd, std::as_bytes(std::span(data.data(), data.size())));
 }
 
+int pwrite_all(int fd, std::span<const std::byte> data, std::uint64_t offset) noexcept {
+    while (!data.empty()) {
+        ssize_t n = ::pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
+        if (n >= 0) {
+            data = data.subspan(static_cast<std::size_t>(n));
+            offset += static_cast<std::uint64_t>(n);
+        } else if (errno != EINTR) {
+            return errno;
+        }
+    }
+    return 0;
+}
+
 std::ptrdiff_t read_exactly(int fd, std::span<std::byte> data) noexcept {
     std::size_t done = 0;
     while (done < data.size()) {

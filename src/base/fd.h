@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -56,6 +57,9 @@ std::string read_file(const std::filesystem::path& path, std::size_t limit = SIZ
 // non-blocking. Returns 0 or the errno that stopped it.
 int write_all(int fd, std::span<const std::byte> data) noexcept;
 int write_all(int fd, std::string_view data) noexcept;
+
+// Writes everything at `offset`, retrying short writes and EINTR. Returns 0 or the errno that stopped it.
+int pwrite_all(int fd, std::span<const std::byte> data, std::uint64_t offset) noexcept;
 
 // Reads exactly data.size() bytes. Returns the count read: less than asked only at EOF; -errno on
 // error.

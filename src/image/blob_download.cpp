@@ -152,13 +152,8 @@ void BlobDownload::data(std::span<const std::byte> bytes) {
                                             " is larger than its descriptor says (" +
                                             std::to_string(limit()) + " bytes)");
     }
-    for (std::span<const std::byte> left = bytes; !left.empty();) {
-        ssize_t n = ::pwrite(fd_.get(), left.data(), left.size(), static_cast<off_t>(stored_));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) throw_cache_error(part_, errno);
-        stored_ += static_cast<std::uint64_t>(n);
-        left = left.subspan(static_cast<std::size_t>(n));
-    }
+    if (int err = pwrite_all(fd_.get(), bytes, stored_)) throw_cache_error(part_, err);
+    stored_ += bytes.size();
     digester_->update(bytes);
     digested_ = stored_;
     publish(stored_);

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "image/crc32c.h"
 #include "image/erofs_format.h"
 
@@ -28,14 +29,8 @@ std::uint64_t align_up(std::uint64_t value, std::uint64_t to) {
     return (value + to - 1) / to * to;
 }
 
-void pwrite_all(int fd, std::span<const std::byte> bytes, std::uint64_t offset) {
-    while (!bytes.empty()) {
-        ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) throw_os_error(errno, "write EROFS image");
-        bytes = bytes.subspan(static_cast<std::size_t>(n));
-        offset += static_cast<std::uint64_t>(n);
-    }
+void write_at(int fd, std::span<const std::byte> bytes, std::uint64_t offset) {
+    if (int err = pwrite_all(fd, bytes, offset)) throw_os_error(err, "write EROFS image");
 }
 
 // Gathers what is written at growing offsets into large writes; gaps stay holes.
@@ -50,13 +45,13 @@ class SequentialWriter {
         buffer_.resize(static_cast<std::size_t>(offset - start_));
         if (bytes.size() > kCapacity) {
             flush();
-            pwrite_all(fd_, bytes, offset);
+            write_at(fd_, bytes, offset);
             return;
         }
         buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
     }
     void flush() {
-        pwrite_all(fd_, buffer_, start_);
+        write_at(fd_, buffer_, start_);
         buffer_.clear();
         start_ = 0;
     }
@@ -111,7 +106,7 @@ class RangeCopier {
     ssize_t copy_by_hand() {
         std::vector<std::byte> buffer(std::min<std::uint64_t>(length_, 1 << 20));
         ssize_t n = ::pread(from_, buffer.data(), buffer.size(), static_cast<off_t>(source_));
-        if (n > 0) pwrite_all(to_, std::span(buffer).first(static_cast<std::size_t>(n)), target_);
+        if (n > 0) write_at(to_, std::span(buffer).first(static_cast<std::size_t>(n)), target_);
         return n;
     }
 
@@ -393,7 +388,7 @@ class ImageWriter {
         super.checksum =
             crc32c(0xFFFFFFFF, std::span(head).subspan(kSuperOffset, kBlockSize - kSuperOffset));
         std::memcpy(&head[kSuperOffset], &super, sizeof super);
-        pwrite_all(out_, head, 0);
+        write_at(out_, head, 0);
     }
 
     const FileTree& tree_;

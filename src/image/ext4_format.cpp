@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "image/ext4_layout.h"
 
 namespace msb::image {
@@ -261,13 +262,7 @@ class Formatter {
     }
 
     void write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
-        while (!bytes.empty()) {
-            ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) throw_os_error(errno, "write ext4 image");
-            bytes = bytes.subspan(static_cast<std::size_t>(n));
-            offset += static_cast<std::uint64_t>(n);
-        }
+        if (int err = pwrite_all(fd_, bytes, offset)) throw_os_error(err, "write ext4 image");
     }
     void write_block(std::uint64_t block, std::span<const std::byte> bytes) {
         write_at(block * kBlockSize, bytes);

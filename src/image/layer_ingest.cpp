@@ -1,12 +1,10 @@
 #include "image/layer_ingest.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <optional>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/text.h"
 #include "image/tar_reader.h"
 
@@ -178,15 +176,8 @@ class Ingest {
     }
 
     void flush_spool() {
-        std::uint64_t at = spool_end_ - buffered_;
-        for (std::span<const std::byte> left = std::span(buffer_).first(buffered_);
-             !left.empty();) {
-            ssize_t n = ::pwrite(spool_, left.data(), left.size(), static_cast<off_t>(at));
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) fail("I/O error: write to the layer spool: " + os_error_text(errno));
-            at += static_cast<std::uint64_t>(n);
-            left = left.subspan(static_cast<std::size_t>(n));
-        }
+        int err = pwrite_all(spool_, std::span(buffer_).first(buffered_), spool_end_ - buffered_);
+        if (err != 0) fail("I/O error: write to the layer spool: " + os_error_text(err));
         buffered_ = 0;
     }
 

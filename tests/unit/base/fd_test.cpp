@@ -64,6 +64,17 @@ TEST_F(FdTest, WriteAllWaitsForANonBlockingReader) {
     EXPECT_EQ(received, sent);
 }
 
+TEST_F(FdTest, PwriteAllWritesAtAnOffsetAndNamesTheFailure) {
+    std::filesystem::path path = directory_ / "at";
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    std::string_view text = "abc";
+    EXPECT_EQ(pwrite_all(fd.get(), std::as_bytes(std::span(text)), 2), 0);
+    EXPECT_EQ(pwrite_all(fd.get(), std::as_bytes(std::span(text)), 0), 0);
+    EXPECT_EQ(read_file(path), "abcbc");
+    UniqueFd reading(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    EXPECT_EQ(pwrite_all(reading.get(), std::as_bytes(std::span(text)), 0), EBADF);
+}
+
 TEST_F(FdTest, ReadExactlyReportsEarlyEof) {
     PipeFds pipe = make_pipe();
     ASSERT_EQ(write_all(pipe.write.get(), "abc"), 0);
