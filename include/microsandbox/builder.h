@@ -8,6 +8,7 @@
 #include <microsandbox/error.h>
 #include <microsandbox/exec.h>
 #include <microsandbox/export.h>
+#include <microsandbox/image.h>
 
 #include <chrono>
 #include <cstdint>
@@ -29,7 +30,6 @@ class Sandbox;
 enum class DiskFormat : std::uint8_t { kRaw, kQcow2, kVmdk };
 enum class CpuPlacement : std::uint8_t { kInherit, kAuto, kSpread, kCompact };
 enum class TransparentHugepages : std::uint8_t { kAlways, kMadvise, kNever };
-enum class PullPolicy : std::uint8_t { kIfMissing, kAlways, kNever };
 enum class SecurityProfile : std::uint8_t { kDefault, kRestricted };
 enum class DeploymentProfile : std::uint8_t { kSingleTenant, kMultiTenant };
 enum class LogLevel : std::uint8_t { kError, kWarn, kInfo, kDebug, kTrace };
@@ -162,7 +162,10 @@ class MICROSANDBOX_API SandboxBuilder {
     SandboxBuilder& image_with(const std::function<void(ImageBuilder&)>& configure);
     SandboxBuilder& root_disk(std::uint32_t mib);
     SandboxBuilder& root_disk_with(const std::function<void(RootDiskBuilder&)>& configure);
-    SandboxBuilder& pull_policy(PullPolicy policy);  // if-missing
+    SandboxBuilder& pull_policy(PullPolicy policy);     // if-missing
+    SandboxBuilder& registry(RegistryOptions options);  // of the image's registry; never stored
+    // Told while create() pulls the image.
+    SandboxBuilder& pull_progress(PullProgress progress);
 
     SandboxBuilder& cpus(std::uint8_t count);       // 1, or config.json's default
     SandboxBuilder& max_cpus(std::uint8_t count);   // = cpus

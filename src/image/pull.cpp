@@ -381,38 +381,6 @@ class Puller {
 
 }  // namespace
 
-std::string_view event_name(PullEvent::Kind kind) {
-    switch (kind) {
-        case PullEvent::Kind::kResolving:
-            return "resolving";
-        case PullEvent::Kind::kResolved:
-            return "resolved";
-        case PullEvent::Kind::kLayerDownloadProgress:
-            return "layerDownloadProgress";
-        case PullEvent::Kind::kLayerDownloadComplete:
-            return "layerDownloadComplete";
-        case PullEvent::Kind::kLayerMaterializeStarted:
-            return "layerMaterializeStarted";
-        case PullEvent::Kind::kLayerMaterializeProgress:
-            return "layerMaterializeProgress";
-        case PullEvent::Kind::kLayerMaterializeWriting:
-            return "layerMaterializeWriting";
-        case PullEvent::Kind::kLayerMaterializeComplete:
-            return "layerMaterializeComplete";
-        case PullEvent::Kind::kStitchMergingTrees:
-            return "stitchMergingTrees";
-        case PullEvent::Kind::kStitchWritingFsmeta:
-            return "stitchWritingFsmeta";
-        case PullEvent::Kind::kStitchWritingVmdk:
-            return "stitchWritingVmdk";
-        case PullEvent::Kind::kStitchComplete:
-            return "stitchComplete";
-        case PullEvent::Kind::kComplete:
-            return "complete";
-    }
-    return "";
-}
-
 std::optional<CachedImage> find_cached_image(const Cache& cache, const Reference& reference,
                                              PullTarget target, const FlatComposer* flat) {
     std::optional<CachedImage> image;

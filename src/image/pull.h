@@ -1,6 +1,8 @@
 // From a reference to an image in the cache (spec/images.md sections 4 and 5).
 #pragma once
 
+#include <microsandbox/image.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -21,43 +23,15 @@
 
 namespace msb::image {
 
-enum class PullPolicy : std::uint8_t { kIfMissing, kAlways, kNever };
-enum class PullTarget : std::uint8_t { kLayered, kFlat, kAll };
-
-struct PullEvent {
-    enum class Kind : std::uint8_t {
-        kResolving,                 // reference
-        kResolved,                  // reference, manifest_digest, layer_count, total
-        kLayerDownloadProgress,     // layer_index, digest, bytes, total
-        kLayerDownloadComplete,     // layer_index, digest, bytes
-        kLayerMaterializeStarted,   // layer_index, diff_id
-        kLayerMaterializeProgress,  // layer_index, bytes (compressed), total
-        kLayerMaterializeWriting,   // layer_index
-        kLayerMaterializeComplete,  // layer_index, diff_id
-        kStitchMergingTrees,        // layer_count
-        kStitchWritingFsmeta,
-        kStitchWritingVmdk,
-        kStitchComplete,
-        kComplete,  // reference, layer_count
-    };
-    Kind kind = Kind::kResolving;
-    std::string reference;
-    std::string manifest_digest;
-    std::string digest;
-    std::string diff_id;
-    std::size_t layer_index = 0;  // 0 is the bottom
-    std::size_t layer_count = 0;
-    std::uint64_t bytes = 0;
-    std::optional<std::uint64_t> total;
-};
-// "layerDownloadProgress": upstream's camelCase names.
-std::string_view event_name(PullEvent::Kind kind);
+using microsandbox::PullEvent;
+using microsandbox::PullPolicy;
+using microsandbox::PullTarget;
 
 inline constexpr std::uint64_t kProgressStep =
     256 * 1024;  // bytes between two progress events of a layer
 
 // Called from several threads, one at a time; must not wait. What it throws is dropped.
-using PullEventSink = std::function<void(const PullEvent&)>;
+using PullEventSink = microsandbox::PullProgress;
 
 // Makes flat root file systems (section 13). Implementations are thread-safe and take their own locks.
 class FlatComposer {

@@ -188,6 +188,14 @@ SandboxBuilder& SandboxBuilder::pull_policy(PullPolicy policy) {
     impl_->config.pull_policy = enum_cast<state::PullPolicy>(policy);
     return *this;
 }
+SandboxBuilder& SandboxBuilder::registry(RegistryOptions options) {
+    impl_->launch.registry = std::move(options);
+    return *this;
+}
+SandboxBuilder& SandboxBuilder::pull_progress(PullProgress progress) {
+    impl_->launch.pull_progress = std::move(progress);
+    return *this;
+}
 
 // --- resources --------------------------------------------------------------------------------------------------
 

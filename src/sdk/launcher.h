@@ -2,6 +2,8 @@
 // spec/sandbox-process.md sections 2 to 6).
 #pragma once
 
+#include <microsandbox/image.h>
+
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -25,6 +27,8 @@ struct LaunchOptions {
     bool startup = false;                // run the default command as a background workload
     bool replace = false;
     std::chrono::milliseconds replace_grace{10'000};
+    microsandbox::RegistryOptions registry;  // for pulling the image
+    microsandbox::PullProgress pull_progress;
     std::chrono::milliseconds startup_line_timeout{1000 * contract::kStartupLineTimeoutSecs};
 };
 

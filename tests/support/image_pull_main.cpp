@@ -17,7 +17,7 @@ namespace {
 using namespace msb::image;
 
 void print_event(const PullEvent& event) {
-    std::printf("%s layer=%zu bytes=%llu\n", std::string(event_name(event.kind)).c_str(),
+    std::printf("%s layer=%zu bytes=%llu\n", std::string(to_string(event.kind)).c_str(),
                 event.layer_index, static_cast<unsigned long long>(event.bytes));
 }
 

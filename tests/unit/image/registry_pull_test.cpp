@@ -57,7 +57,7 @@ class RegistryPull : public ::testing::Test {
     std::vector<std::string> event_names() const {
         std::vector<std::string> names;
         for (const PullEvent& event : events_)
-            names.emplace_back(event_name(event.kind));
+            names.emplace_back(to_string(event.kind));
         return names;
     }
     fs::path part(const std::string& layer) const {
