@@ -3,48 +3,25 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <exception>
 #include <mutex>
 #include <thread>
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "image/blob_download.h"
 #include "image/erofs_reader.h"
 #include "image/materialize.h"
+#include "image/pipeline.h"
 #include "image/streams.h"
 
 namespace msb::image {
 
 namespace {
 
-constexpr std::size_t kMaxMetadataBytes = 64
-                                          << 20;  // two documents of at most 16 MiB each, escaped
-
-// Serialises events and keeps a sink's failures from the work.
-class Events {
-  public:
-    explicit Events(const PullEventSink& sink) : sink_(sink) {}
-    void send(const PullEvent& event) {
-        if (!sink_) return;
-        std::lock_guard guard(mutex_);
-        try {
-            sink_(event);
-        } catch (const std::exception& e) {
-            log(LogLevel::kWarn, "image::pull", "progress sink: {}", e.what());
-        }
-    }
-
-  private:
-    const PullEventSink& sink_;
-    std::mutex mutex_;
-};
-
 // A layer's events in upstream's order: everything of the download first, although ingest runs right behind it.
 class LayerEvents {
   public:
-    LayerEvents(Events& events, std::size_t index, const Descriptor& blob, std::string diff_id)
+    LayerEvents(EventSender& events, std::size_t index, const Descriptor& blob, std::string diff_id)
         : events_(events), index_(index), blob_(blob), diff_id_(std::move(diff_id)) {}
 
     void downloading(std::uint64_t bytes) {
@@ -103,7 +80,7 @@ class LayerEvents {
         return blob_.size == 0 ? std::nullopt : std::optional(blob_.size);
     }
 
-    Events& events_;
+    EventSender& events_;
     std::size_t index_;
     const Descriptor& blob_;
     std::string diff_id_;
@@ -121,14 +98,6 @@ bool wants_layered(PullTarget target) {
 }
 bool wants_flat(PullTarget target) {
     return target != PullTarget::kLayered;
-}
-
-std::vector<std::string> diff_ids_of(const CachedImage& image) {
-    std::vector<std::string> ids;
-    ids.reserve(image.layers.size());
-    for (const CachedLayer& layer : image.layers)
-        ids.push_back(layer.diff_id);
-    return ids;
 }
 
 bool is_file(const std::filesystem::path& path) {
@@ -196,7 +165,7 @@ class Puller {
         // Left by killed pulls of layers that have been made since. A pull that is reading one has it open.
         for (const Descriptor& layer : resolved.manifest.layers)
             ::unlink(cache_.blob(layer.digest).c_str());
-        write_metadata(image);
+        write_image_record(cache_, reference_, image);
         send_complete(image.layers.size());
         return {std::move(image), false};
     }
@@ -213,35 +182,19 @@ class Puller {
         bool vmdk = !options_.force && is_file(cache_.vmdk(manifest));
         bool layered = wants_layered(options_.target);
         if (!layers || (layered && !fsmeta)) make_layers(registry, resolved);
-        if (layered && !(layers && fsmeta && vmdk)) stitch(manifest, diff_ids, layers && fsmeta);
+        if (layered && !(layers && fsmeta && vmdk))
+            stitch_layers(cache_, manifest, diff_ids, options_.force || !layers, events_,
+                          options_.stop);
         if (wants_flat(options_.target))
             options_.flat->compose(cache_, manifest, diff_ids, options_.force, options_.stop);
     }
 
     void make_layers(RegistryClient& registry, const ResolvedImage& resolved) {
         std::size_t count = resolved.manifest.layers.size();
-        std::vector<std::exception_ptr> failures(count);
-        std::atomic<std::size_t> next = 0;
-        auto work = [&] {
-            for (std::size_t i = next++; i < count; i = next++) {
-                try {
-                    make_layer(registry, resolved.manifest.layers[i], i,
-                               resolved.config.diff_ids[i]);
-                } catch (...) {
-                    failures[i] = std::current_exception();
-                }
-            }
-        };
         std::size_t width = std::clamp<std::size_t>(2 * std::thread::hardware_concurrency(), 4, 16);
-        {
-            std::vector<std::jthread> workers;
-            for (std::size_t i = 1; i < std::min(width, count); ++i)
-                workers.emplace_back(work);
-            work();
-        }
-        for (const std::exception_ptr& failure : failures) {
-            if (failure) std::rethrow_exception(failure);
-        }
+        for_each_layer(count, width, [&](std::size_t i) {
+            make_layer(registry, resolved.manifest.layers[i], i, resolved.config.diff_ids[i]);
+        });
     }
 
     bool layer_ready(const std::string& diff_id) const {
@@ -298,37 +251,6 @@ class Puller {
                           });
     }
 
-    // ---- composition
-
-    void stitch(const std::string& manifest, const std::vector<std::string>& diff_ids,
-                bool only_vmdk) {
-        FileLock lock = cache_.lock_composition(manifest, options_.stop);
-        if (!options_.force && layered_artifacts_complete(cache_, manifest, diff_ids)) return;
-        if (options_.stop.stop_requested()) throw_cancelled();
-        PullEvent event;
-        event.layer_count = diff_ids.size();
-        auto send = [&](PullEvent::Kind kind) {
-            event.kind = kind;
-            events_.send(event);
-        };
-        if (only_vmdk) {
-            send(PullEvent::Kind::kStitchWritingVmdk);
-            write_vmdk(cache_, manifest, diff_ids);
-        } else {
-            compose_layers(cache_, manifest, diff_ids, [&](StitchStep step) {
-                switch (step) {
-                    case StitchStep::kMergingTrees:
-                        return send(PullEvent::Kind::kStitchMergingTrees);
-                    case StitchStep::kWritingFsmeta:
-                        return send(PullEvent::Kind::kStitchWritingFsmeta);
-                    case StitchStep::kWritingVmdk:
-                        return send(PullEvent::Kind::kStitchWritingVmdk);
-                }
-            });
-        }
-        send(PullEvent::Kind::kStitchComplete);
-    }
-
     // ---- record
 
     static CachedImage describe(const ResolvedImage& resolved) {
@@ -344,14 +266,6 @@ class Puller {
                 {layer.digest, layer.media_type, layer.size, resolved.config.diff_ids[i]});
         }
         return image;
-    }
-
-    void write_metadata(const CachedImage& image) {
-        std::filesystem::path target = cache_.metadata(reference_);
-        PendingFile file(target.native() + ".part");
-        if (int err = write_all(file.fd(), write_cached_image(image)))
-            throw_cache_error(file.path(), err);
-        file.publish(target);
     }
 
     void send_resolved(const std::string& manifest_digest, std::size_t layers,
@@ -376,19 +290,14 @@ class Puller {
     const Cache& cache_;
     const Reference& reference_;
     const PullOptions& options_;
-    Events events_;
+    EventSender events_;
 };
 
 }  // namespace
 
 std::optional<CachedImage> find_cached_image(const Cache& cache, const Reference& reference,
                                              PullTarget target, const FlatComposer* flat) {
-    std::optional<CachedImage> image;
-    try {
-        image = read_cached_image(read_file(cache.metadata(reference), kMaxMetadataBytes));
-    } catch (const Error&) {
-        return std::nullopt;  // not there, or not readable: a pull will say why
-    }
+    std::optional<CachedImage> image = read_image_record(cache, reference);
     if (!image) return std::nullopt;
     std::vector<std::string> diff_ids = diff_ids_of(*image);
     bool layers = std::ranges::all_of(
