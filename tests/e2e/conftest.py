@@ -4,6 +4,7 @@ Each test module gets one temporary directory with its own MSB_HOME and removes 
 what ran there: no process, no shared memory, no mount, no socket.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -41,12 +42,13 @@ def processes_of(directory):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            command = (entry / "cmdline").read_bytes()
+            environment = (entry / "environ").read_bytes()
             state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
         except (OSError, IndexError):
-            continue
-        if str(directory).encode() in text and state != "Z":
-            found.append((int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ")[:200]))
+            continue  # it ended while we looked
+        if str(directory).encode() in command + environment and state != "Z":
+            found.append((int(entry.name), command.replace(b"\0", b" ")[:200]))
     return found
 
 
@@ -86,7 +88,8 @@ class Place:
         shm = {name for name in shared_memory() - self.shm_before if name.startswith("msb-")
                and not self.used_elsewhere(name)}
         for pid, _ in leaked:
-            os.kill(pid, 9)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
         shutil.rmtree(self.directory)
         assert not leaked, f"processes left: {leaked}"
         assert not mounts, f"mounts left: {mounts}"

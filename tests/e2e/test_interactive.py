@@ -3,11 +3,13 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 
 import pytest
 
-from msbcli import Terminal
+from conftest import processes_of
+from msbcli import Terminal, children_of, wait_until
 
 
 @pytest.fixture
@@ -55,12 +57,14 @@ def test_an_interactive_session(msb, box, terminal):
 
     terminal.line("stty size")
     terminal.expect("30 100\n/ #")
+    # The new size travels beside the typed bytes, so the guest is asked until it has it.
     terminal.resize(90, 25)
-    terminal.line("stty size")
-    terminal.expect("25 90\n/ #")
+    terminal.line("until stty size | grep -x '25 90'; do usleep 50000; done")
+    terminal.expect("\n25 90\n/ #")
 
     # Ctrl-C is a byte for the guest's terminal: it ends the guest's command, not msb.
-    # (The word printed first says that the shell has left its line editor, the prompt that it is back in it.)
+    # (The word printed first says that the shell has left its line editor, the line that cat repeats that cat owns the
+    # terminal, the prompt that the shell has it back.)
     terminal.line("echo reading; cat")
     terminal.expect("\nreading")
     terminal.line("typed")
@@ -71,15 +75,21 @@ def test_an_interactive_session(msb, box, terminal):
     terminal.expect("\nafter=130\n/ #")
 
     # Job control.
-    terminal.line("echo sleeping; sleep 1000")
-    terminal.expect("\nsleeping")
+    terminal.line("echo again; cat")
+    terminal.expect("\nagain")
+    terminal.line("before")
+    terminal.expect("before\nbefore")
     terminal.key("C-z")
     terminal.expect("Stopped")
     terminal.expect_last("/ #")
     terminal.line("fg")
-    terminal.expect("/ # fg\nsleep 1000")
+    terminal.expect("/ # fg\ncat")
+    terminal.line("behind")
+    terminal.expect("behind\nbehind")
     terminal.key("C-c")
     terminal.expect_last("/ #")
+    terminal.line("echo after=$?")
+    terminal.expect("\nafter=130\n/ #", count=2)
     terminal.line("exit 5")
     terminal.expect_last("host>")
     terminal.line("echo code=$?")
@@ -125,24 +135,29 @@ def test_bad_detach_keys(msb, box, terminal):
 def test_a_killed_session_gives_the_terminal_back(msb, box, terminal):
     terminal.line(f"$MSB exec {box} -- sh; stty -a | grep -wo 'icanon\\|echo'")
     terminal.expect_last("/ #")
-    children = subprocess.run(["pgrep", "-f", f"msb exec {box} -- sh"], capture_output=True, text=True).stdout.split()
-    ours = [pid for pid in children if os.readlink(f"/proc/{pid}/exe") == str(msb.binary)
-            and f"MSB_HOME={msb.home}".encode() in open(f"/proc/{pid}/environ", "rb").read()]
-    assert len(ours) == 1
-    os.kill(int(ours[0]), 15)
+    [session] = children_of(terminal.shell_pid())
+    assert os.readlink(f"/proc/{session}/exe") == str(msb.binary)
+    os.kill(session, signal.SIGTERM)
     terminal.expect("icanon\necho")
 
 
-def test_interrupting_a_boot_restores_echo_and_leaves_nothing(msb, disk, terminal):
-    terminal.line(f"$MSB run ./{disk.name} -n aborted -- sleep 1000")
+def test_interrupting_a_boot_restores_echo_and_leaves_nothing(msb, place, disk, terminal):
+    # An engine that waits for a line nobody sends: the boot lasts until it is interrupted, on any machine.
+    gate = place.work / "gate"
+    os.mkfifo(gate)
+    engine = place.work / "waiting-engine"
+    engine.write_text(f"#!/bin/sh\nread line < {gate}\n")
+    engine.chmod(0o755)
+    terminal.line(f"MSB_ACCEL=tcg MSB_QEMU={engine} $MSB run ./{disk.name} -n aborted -- sleep 1000")
     terminal.expect("Starting     aborted")
     terminal.key("C-c")
     terminal.expect_last("host>")
     terminal.line("stty -a | grep -wo 'icanon\\|echo'")
     terminal.expect("icanon\necho")
-    from msbcli import wait_until
     wait_until(lambda: "aborted" not in msb("ps", "-q").out.split(), what="the sandbox to end")
-    msb("rm", "-f", "aborted")
+    wait_until(lambda: not [p for p in processes_of(place.directory) if b"waiting-engine" in p[1]],
+               what="the engine to end")
+    msb.ok("rm", "aborted")
 
 
 def test_no_tty_on_a_terminal_is_captured(msb, box, terminal):

@@ -1,5 +1,6 @@
 """Runs the msb command line, on pipes or in a tmux terminal, for the end-to-end tests."""
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -19,6 +20,12 @@ def wait_until(condition, timeout=60, what="condition"):
         if time.monotonic() > deadline:
             raise TimeoutError(f"timed out waiting for {what}")
         time.sleep(0.05)
+
+
+def children_of(pid):
+    """The process ids of the children of a process' main thread."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
 
 
 class Result:
@@ -89,6 +96,9 @@ class Terminal:
         self.type(text)
         self.key("Enter")
 
+    def shell_pid(self):
+        return int(self.tmux("display-message", "-p", "#{pane_pid}"))
+
     def screen(self):
         return self.tmux("capture-pane", "-p")
 
@@ -101,9 +111,10 @@ class Terminal:
 
     # tmux drops trailing blanks of a line, so what is expected must not have any.
 
-    def expect(self, text, timeout=TERMINAL_TIMEOUT):
+    def expect(self, text, timeout=TERMINAL_TIMEOUT, count=1):
+        """The screen shows the text, `count` times."""
         try:
-            wait_until(lambda: text in self.screen(), timeout, repr(text))
+            wait_until(lambda: self.screen().count(text) >= count, timeout, repr(text))
         except TimeoutError as error:
             raise AssertionError(f"{error}; the screen shows:\n{self.screen()}") from None
 
@@ -119,5 +130,5 @@ class Terminal:
 
     def close(self):
         subprocess.run(["tmux", "-S", self.socket, "kill-server"], capture_output=True)
-        if os.path.exists(self.socket):
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self.socket)

@@ -5,7 +5,8 @@ pipe 98, lifecycle lock 99 (spec/sandbox-process.md sections 2, 3 and 6).
     sandbox = home.sandbox("demo")               a row in status Starting and the paths that belong to it
     sandbox.spawn(program, config changes...)    the process; sandbox.pid_line is its startup line
     client = sandbox.connect()                   msbproto.Client after a handshake, waiting for the guest
-    home.close()                                 kills what still runs (by pid) and removes the directory
+    home.close()                                 kills what still runs (by pid), waits for what follows it (the engine),
+                                                 and removes the directory
 """
 
 import fcntl
@@ -38,6 +39,21 @@ def wait_until(condition, timeout=60, what="condition"):
         time.sleep(0.02)
 
 
+def processes_holding(path):
+    """Processes with the path in their command line: nothing may be left behind."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            try:
+                with open(f"/proc/{entry}/cmdline", "rb") as file:
+                    words = file.read()
+            except OSError:
+                continue  # it ended while we looked
+            if path.encode() in words:
+                found.append(int(entry))
+    return found
+
+
 class Home:
     def __init__(self, seed_program):
         self.path = tempfile.mkdtemp(prefix="msbrt-", dir="/tmp")
@@ -59,7 +75,9 @@ class Home:
     def close(self):
         for sandbox in self.sandboxes:
             sandbox.destroy()
-        shutil.rmtree(self.path, ignore_errors=True)
+        # Only then: a process that is still about may write into a directory that is being removed.
+        wait_until(lambda: not processes_holding(self.path), 60, "leftover processes to go")
+        shutil.rmtree(self.path)
 
 
 class Sandbox:
@@ -171,7 +189,7 @@ class Sandbox:
             try:
                 connection.connect(self.agent_sock)
                 return handshake(connection, min(10, max(1, deadline - time.monotonic())))
-            except (FileNotFoundError, ConnectionRefusedError, TimeoutError, EOFError):
+            except (FileNotFoundError, ConnectionRefusedError, ConnectionResetError, TimeoutError, EOFError):
                 connection.close()
                 if time.monotonic() > deadline:
                     raise
