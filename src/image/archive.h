@@ -31,6 +31,7 @@ inline constexpr std::size_t kMaxIndexNesting = 32;
 inline constexpr std::size_t kMaxNestedIndexes = 1024;
 // Ours; upstream bounds none of these.
 inline constexpr std::size_t kMaxArchiveImages = 1024;
+inline constexpr std::uint64_t kMaxArchiveDocuments = 256 << 20;  // metadata of all images
 inline constexpr std::size_t kMaxImageReferences = 256;  // of one image: each is a lock held
 inline constexpr std::size_t kMaxMemberPath = 4096;
 inline constexpr std::size_t kMaxMemberPaths = 64 << 20;  // sum of all members' path lengths

@@ -48,7 +48,8 @@ void materialize_layer(const Cache& cache, std::string_view diff_id, ByteSource&
     FileTree tree;
     std::string actual = step(diff_id, "tar ingestion", [&] {
         std::unique_ptr<ByteSource> plain = decompress(blob, compression);
-        HashingSource hashing(*plain);
+        BoundedSource bounded(*plain, kMaxLayerStream);
+        HashingSource hashing(bounded);
         tree = ingest_layer(hashing, spool.fd());
         return hashing.finish();
     });

@@ -12,6 +12,9 @@
 
 namespace msb::image {
 
+// Of a layer uncompressed: what its files may hold (layer_ingest.h), and as much again for headers, padding and the tail.
+inline constexpr std::uint64_t kMaxLayerStream = std::uint64_t{20} << 30;
+
 // Makes layers/<diff>.erofs from a layer's blob. The caller holds the layer's lock. The uncompressed stream is read to
 // its end and must hash to `diff_id`; nothing is published otherwise.
 // Throws Error{kCustom} "materialization failed for layer DIFFID: tar ingestion failed: ...",

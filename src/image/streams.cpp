@@ -79,6 +79,13 @@ std::string HashingSource::finish() {
     return "sha256:" + hash_.hex();
 }
 
+std::size_t BoundedSource::read(std::span<std::byte> out) {
+    std::size_t n = source_.read(out);
+    if (n > left_) throw Error(ErrorCode::kImage, "total extracted size exceeded");
+    left_ -= n;
+    return n;
+}
+
 std::size_t CountingSource::read(std::span<std::byte> out) {
     std::size_t n = source_.read(out);
     total_ += n;

@@ -57,6 +57,18 @@ class HashingSource : public ByteSource {
     std::uint64_t bytes_ = 0;
 };
 
+// Throws Error{kImage} "total extracted size exceeded" when more than `limit` bytes come: a small blob must not keep a
+// decompressor busy for ever.
+class BoundedSource : public ByteSource {
+  public:
+    BoundedSource(ByteSource& source, std::uint64_t limit) : source_(source), left_(limit) {}
+    std::size_t read(std::span<std::byte> out) override;
+
+  private:
+    ByteSource& source_;
+    std::uint64_t left_;
+};
+
 // Calls `progress` with the running total after every read.
 class CountingSource : public ByteSource {
   public:

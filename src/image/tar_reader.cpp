@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t kBlock = 512;
 constexpr std::uint64_t kMaxExtendedHeader = 1 << 20;  // a pax header or GNU long name
+constexpr int kMaxExtendedHeaders = 64;                // in front of one member
 constexpr std::size_t kMaxSparseSegments = 1 << 16;
 constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 62;
 constexpr std::size_t kMaxXattrsPerEntry = 256;
@@ -143,13 +144,7 @@ bool TarReader::read_block(std::span<std::byte, kBlock> block, bool at_boundary)
 }
 
 void TarReader::skip(std::uint64_t count) {
-    std::array<std::byte, 16384> sink;
-    while (count > 0) {
-        std::size_t want = static_cast<std::size_t>(std::min<std::uint64_t>(count, sink.size()));
-        std::size_t n = source_.read(std::span(sink).first(want));
-        if (n == 0) fail("unexpected EOF while reading archive entry data");
-        count -= n;
-    }
+    if (source_.skip(count) != count) fail("unexpected EOF while reading archive entry data");
 }
 
 std::size_t TarReader::read_data(std::span<std::byte> out) {
@@ -256,6 +251,7 @@ void TarReader::read_old_gnu_sparse(Header header, TarEntry& entry) {
     while (more) {
         std::array<std::byte, kBlock> extension;
         read_block(extension, false);
+        if (extension[0] == std::byte{0}) fail("malformed sparse map");
         take(extension, 0, kExtensionEntries);
         more = extension[kExtensionExtended] != std::byte{0};
     }
@@ -309,7 +305,8 @@ std::optional<TarEntry> TarReader::next() {
     data_left_ = padding_left_ = 0;
 
     Extended extended;
-    for (;;) {
+    for (int headers = 0;; ++headers) {
+        if (headers > kMaxExtendedHeaders) fail("too many extended headers");
         std::array<std::byte, kBlock> header;
         if (!read_block(header, true) || is_zero(header)) return std::nullopt;
         verify_checksum(header);
