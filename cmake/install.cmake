@@ -3,7 +3,8 @@
 include(CMakePackageConfigHelpers)
 
 # msb looks for its parts beside itself: <prefix>/bin/../lib/microsandbox, whatever the distribution's libdir is.
-foreach(part lib/microsandbox/vmlinux lib/microsandbox/initramfs.cpio share/microsandbox/busybox.raw)
+foreach(part lib/microsandbox/vmlinux lib/microsandbox/initramfs.cpio share/microsandbox/busybox.raw
+        share/microsandbox/busybox.tar)
   get_filename_component(directory ${part} DIRECTORY)
   # The kernel and the demo root are made by scripts/build.sh and may be missing in a C++-only build.
   install(FILES ${CMAKE_BINARY_DIR}/${part} DESTINATION ${directory} OPTIONAL)

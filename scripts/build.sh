@@ -7,7 +7,8 @@
 #   build/bin/                          programs
 #   build/lib/microsandbox/vmlinux      guest kernel
 #   build/lib/microsandbox/initramfs.cpio
-#   build/share/microsandbox/busybox.raw
+#   build/share/microsandbox/busybox.raw   the demo root as a disk
+#   build/share/microsandbox/busybox.tar   the same as an OCI image
 #
 # Another preset than release goes to build-<preset>/, laid out the same.
 set -euo pipefail
@@ -31,7 +32,15 @@ cmake --build "$build" --parallel "$jobs" --target all initramfs
 
 guest/kernel/build.sh --jobs "$jobs" --output "$build/lib/microsandbox/vmlinux" >/dev/null
 
-image=$build/share/microsandbox/busybox.raw
-if [ ! -s "$image" ] || [ guest/rootfs/build-busybox.sh -nt "$image" ] || [ "$(command -v busybox)" -nt "$image" ]; then
-    guest/rootfs/build-busybox.sh "$image"
-fi
+# Made anew when busybox or one of the scripts is newer.
+demo() {
+    local out=$build/share/microsandbox/$1 script=$2 source
+    for source in guest/rootfs/* "$(command -v busybox)"; do
+        if [ ! -s "$out" ] || [ "$source" -nt "$out" ]; then
+            "$script" "$out"
+            return
+        fi
+    done
+}
+demo busybox.raw guest/rootfs/build-busybox.sh
+demo busybox.tar guest/rootfs/build-busybox-image.sh

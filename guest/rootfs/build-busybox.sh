@@ -12,8 +12,9 @@ readonly size=64M
 # A root of its own identity; nothing looks these up, they only have to stay the same.
 readonly uuid=6d736200-6275-7379-626f-780000000001
 readonly hash_seed=6d736200-6275-7379-626f-780000000002
-# 2025-01-01T00:00:00Z: not 0, which tar, make and some tests take for "no time".
-readonly epoch=1735689600
+# The time of everything in the image, also for stage-busybox.sh.
+export SOURCE_DATE_EPOCH=1735689600
+readonly epoch=$SOURCE_DATE_EPOCH
 
 fail() {
     printf 'build-busybox: error: %s\n' "$@" >&2
@@ -24,12 +25,6 @@ fail() {
 out=$1
 PATH=$PATH:/usr/sbin:/sbin
 
-busybox=$(command -v busybox) || fail "busybox is not installed" "run 'make deps', or 'apt-get install busybox-static'"
-# A dynamic busybox would need a C library that the image does not have.
-if readelf --program-headers --wide "$busybox" | grep -q INTERP; then
-    fail "$busybox is dynamically linked, the image needs a static one" \
-        "run 'make deps', or 'apt-get install busybox-static' (it replaces the package busybox)"
-fi
 command -v mke2fs >/dev/null || fail "mke2fs is not installed" "run 'make deps', or 'apt-get install e2fsprogs'"
 
 mkdir -p -- "$(dirname -- "$out")"
@@ -41,64 +36,7 @@ root=$tmp/root
 image=$tmp/image.raw
 
 umask 022
-mkdir "$root"
-(
-    cd -- "$root"
-    mkdir bin dev etc home mnt opt proc root run sbin srv sys tmp usr usr/bin usr/lib usr/local usr/local/bin \
-        usr/sbin usr/share usr/share/udhcpc var var/cache var/lib var/log var/tmp
-    chmod 0700 root
-    chmod 1777 tmp var/tmp
-    ln -s ../run var/run
-    cp -- "$busybox" bin/busybox
-    chmod 0755 bin/busybox
-    # Every applet at the path busybox itself names for it (bin, sbin, usr/bin, usr/sbin), as a
-    # relative link so that the tree works below any mount point too.
-    bin/busybox --list-full | while IFS= read -r applet; do
-        [ "$applet" != bin/busybox ] || continue
-        case $applet in
-            usr/*/*) target=../../bin/busybox ;;
-            bin/*) target=busybox ;;
-            */*) target=../bin/busybox ;;
-            *) target=bin/busybox ;; # linuxrc
-        esac
-        mkdir -p -- "$(dirname -- "$applet")"
-        ln -s "$target" "$applet"
-    done
-    cat >etc/passwd <<'END'
-root:x:0:0:root:/root:/bin/sh
-daemon:x:1:1:daemon:/usr/sbin:/bin/false
-nobody:x:65534:65534:nobody:/nonexistent:/bin/false
-END
-    cat >etc/group <<'END'
-root:x:0:
-daemon:x:1:
-tty:x:5:
-disk:x:6:
-wheel:x:10:
-nogroup:x:65534:
-END
-    printf 'root:*:20089:0:99999:7:::\ndaemon:*:20089:0:99999:7:::\nnobody:*:20089:0:99999:7:::\n' >etc/shadow
-    chmod 0640 etc/shadow
-    printf '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n' >etc/hosts
-    printf 'busybox\n' >etc/hostname
-    printf 'passwd: files\ngroup: files\nhosts: files dns\n' >etc/nsswitch.conf
-    # Written by the agent at boot when the sandbox has a network.
-    : >etc/resolv.conf
-    printf '/bin/sh\n/bin/ash\n' >etc/shells
-    cat >etc/profile <<'END'
-export PATH="${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
-export PAGER=less
-PS1='\u@\h:\w\$ '
-umask 022
-END
-    cat >etc/os-release <<'END'
-NAME="BusyBox"
-ID=busybox
-PRETTY_NAME="BusyBox demo root of microsandbox"
-HOME_URL="https://busybox.net/"
-END
-)
-find "$root" -exec touch --no-dereference --date="@$epoch" {} +
+"$(dirname -- "${BASH_SOURCE[0]}")/stage-busybox.sh" "$root"
 
 # E2FSPROGS_FAKE_TIME stamps the superblock and the inodes mke2fs makes itself; -E root_owner and
 # the configuration below make owners and features independent of the caller and of the host.
