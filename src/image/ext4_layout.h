@@ -22,6 +22,7 @@ inline constexpr std::uint32_t kReservedGdtBlocks = 256;
 inline constexpr std::uint32_t kJournalBlocks = 16384;
 inline constexpr std::uint32_t kSuperOffset = 1024;
 inline constexpr std::uint32_t kSuperSize = 1024;
+inline constexpr std::uint16_t kSuperMagic = 0xEF53;
 inline constexpr std::uint32_t kAddressesPerBlock = kBlockSize / 4;
 
 inline constexpr std::uint32_t kRootInode = 2;
