@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -16,7 +17,8 @@ namespace msb::agentd {
 namespace {
 
 constexpr std::size_t kChunk = 4096;  // spec section 9: output chunks are at most this
-constexpr int kChunksPerTurn = 16;    // then other sessions get theirs
+// One read may fill several chunks: a full pipe costs one system call. Then other sessions get their turn.
+constexpr std::size_t kReadSize = 16 * kChunk;
 constexpr unsigned kPidfdSignalProcessGroup = 1u << 2;  // PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
 constexpr int kLastStandardSignal = 31;
 
@@ -61,21 +63,26 @@ void ExecSession::on_output_event(Stream& stream, std::uint32_t events) {
 }
 
 void ExecSession::read_stream(Stream& stream) {
-    std::array<std::byte, kChunk> chunk;
-    for (int turn = 0; turn < kChunksPerTurn; ++turn) {
+    std::array<std::byte, kReadSize> buffer;
+    for (std::size_t taken = 0; taken < kReadSize;) {
         if (context_.output.must_pause(id_)) {
             stream.paused = true;
             update_interest(stream);
             return;
         }
-        ssize_t n = ::read(stream.fd.get(), chunk.data(), chunk.size());
+        ssize_t n = ::read(stream.fd.get(), buffer.data(), kReadSize - taken);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
         // A master whose last slave is closed fails with EIO: that is its end of file.
         if (n <= 0) return end_stream(stream);
-        auto size = static_cast<std::size_t>(n);
-        context_.activity.exec_output_bytes += size;
-        context_.output.send_data(id_, stream.type, std::span(chunk).first(size));
+        auto data = std::span(buffer).first(static_cast<std::size_t>(n));
+        taken += data.size();
+        context_.activity.exec_output_bytes += data.size();
+        while (!data.empty()) {
+            const std::size_t size = std::min(kChunk, data.size());
+            context_.output.send_data(id_, stream.type, data.first(size));
+            data = data.subspan(size);
+        }
     }
 }
 
