@@ -101,7 +101,7 @@ class Sandbox final : public RelayObserver, public ControlTarget {
     void end_machine();
     void sync_clock();
     void finish();
-    void report_early_exit();
+    bool report_early_exit();
 
     Inputs inputs_;
     const contract::LaunchConfig& config_ = inputs_.config;
@@ -430,18 +430,22 @@ void Sandbox::on_machine_event() {
     }
 }
 
-// A machine that ended by itself before its agent was ready: say why, as far as it is known.
-void Sandbox::report_early_exit() {
-    if (relay_->ready() || lifecycle_.cause() || exit_->kind == vmm::ExitKind::kHostRequest) return;
+// A machine that ended by itself before its agent was ready: say why, as far as it is known. True when there is a record
+// for the launcher to read.
+bool Sandbox::report_early_exit() {
+    if (relay_->ready() || lifecycle_.cause() || exit_->kind == vmm::ExitKind::kHostRequest)
+        return false;
     const std::string message =
         early_exit_message(*exit_, config_.log_dir / contract::kKernelLogFile);
     (void)write_all(STDERR_FILENO, "sandbox error: " + message + "\n");
     contract::write_boot_error(config_.log_dir, contract::make_boot_error(message));
+    return true;
 }
 
 void Sandbox::finish() {
+    bool boot_failed = false;
     try {
-        report_early_exit();
+        boot_failed = report_early_exit();
     } catch (const std::exception& error) {
         log(LogLevel::kError, kLog, "boot-error.json: {}", error.what());
     }
@@ -449,19 +453,23 @@ void Sandbox::finish() {
     control_.reset();
     const auto cause = lifecycle_.cause();
     const int code = cause ? 0 : exit_->exit_code;
-    run_exit_steps({.remove_endpoints = [this] { endpoints_.remove(); },
-                    .finish_rows =
-                        [&] {
-                            state::finish_run(*database_, *run_id_, inputs_.args.sandbox_id,
-                                              termination_reason(cause, code), code);
-                        },
-                    .clean_ephemeral =
-                        [this] {
-                            state::clean_up_ephemeral_self(*database_, endpoints_.roots(),
-                                                           inputs_.args.sandbox_id);
-                        },
-                    .mark_stopped = [this] { exec_log_->system(contract::kStoppedMarker); },
-                    .retire_metrics = [this] { metrics_->retire(); }});
+    run_exit_steps(
+        {.remove_endpoints = [this] { endpoints_.remove(); },
+         .finish_rows =
+             [&] {
+                 state::finish_run(*database_, *run_id_, inputs_.args.sandbox_id,
+                                   termination_reason(cause, code), code);
+             },
+         // The record must outlive this process, and so does what `msb logs` shows beside it; the next
+         // sweep takes them.
+         .clean_ephemeral =
+             [&] {
+                 if (boot_failed) return;
+                 state::clean_up_ephemeral_self(*database_, endpoints_.roots(),
+                                                inputs_.args.sandbox_id);
+             },
+         .mark_stopped = [this] { exec_log_->system(contract::kStoppedMarker); },
+         .retire_metrics = [this] { metrics_->retire(); }});
 }
 
 }  // namespace

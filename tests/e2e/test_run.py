@@ -150,3 +150,21 @@ def test_a_disk_without_a_file_system_is_a_boot_failure(msb, place, content):
     assert logs.err.startswith('error: failed to start "bad"\n'), logs
     msb.ok("rm", "bad")
     path.unlink()
+
+
+@pytest.mark.parametrize("fault, text", [("disk", "agentd: "), ("initramfs", "Kernel panic"), ("kernel", "kernel")])
+def test_an_unnamed_run_whose_guest_does_not_come_up_says_why(msb, place, disk, fault, text):
+    garbage = place.work / "garbage.raw"
+    garbage.write_bytes(b"garbage!" * (1 << 17))
+    env = {} if fault == "disk" else {f"MSB_{fault.upper()}": str(garbage)}
+    result = msb("run", "./garbage.raw" if fault == "disk" else f"./{disk.name}", "--", "ls", env=env)
+    assert result.code == 1
+    lines = result.err.splitlines()
+    name = re.fullmatch(r'error: failed to start "(msb-[0-9a-f]{8})"', lines[0])[1]
+    assert lines[1].startswith("  → build_vm: ") and text in lines[1], result
+    # What the last line names is there, until the sweep of a later start takes it.
+    assert lines[-1] == f"  → run `msb logs --source system {name}` for full diagnostics"
+    assert msb("logs", "--source", "system", name).err.startswith(lines[0]), result
+    assert msb("ps", "-q").out == ""
+    msb.ok("rm", name)
+    garbage.unlink()
