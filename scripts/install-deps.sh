@@ -15,7 +15,7 @@ readonly packages=(
     # guest kernel: its source, and what its build runs
     linux-source-6.12 flex bison bc libelf-dev libssl-dev xz-utils perl patch
     # guest images: initramfs archive, the demo root, ext4 and EROFS tools
-    cpio busybox-static e2fsprogs erofs-utils
+    cpio busybox-static ca-certificates e2fsprogs erofs-utils
     # the engine
     qemu-system-x86 qemu-utils
     # libraries

@@ -26,6 +26,9 @@ if readelf --program-headers --wide "$busybox" | grep -q INTERP; then
         "run 'make deps', or 'apt-get install busybox-static' (it replaces the package busybox)"
 fi
 
+readonly certificates=/etc/ssl/certs/ca-certificates.crt
+[ -s "$certificates" ] || fail "$certificates is missing" "run 'make deps', or 'apt-get install ca-certificates'"
+
 umask 022
 mkdir "$root"
 (
@@ -71,6 +74,11 @@ END
     # Written by the agent at boot when the sandbox has a network.
     : >etc/resolv.conf
     printf '/bin/sh\n/bin/ash\n' >etc/shells
+    # The certificates of Debian's ca-certificates, where OpenSSL, Go and busybox' wget look for them.
+    mkdir -p etc/ssl/certs
+    cp -- "$certificates" etc/ssl/certs/ca-certificates.crt
+    chmod 0644 etc/ssl/certs/ca-certificates.crt
+    ln -s certs/ca-certificates.crt etc/ssl/cert.pem
     cat >etc/profile <<'END'
 export PATH="${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}"
 export PAGER=less
