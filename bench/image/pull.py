@@ -51,10 +51,11 @@ def build(directory):
     msbregistry.Layout(directory).image(list(usr_layers()))
 
 
-def timed(command, environment=None):
+def timed(command, environment=None, stdin=None):
     """(seconds, peak MB, CPU seconds)"""
     start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise RuntimeError(f"{command} failed")

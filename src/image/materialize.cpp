@@ -48,7 +48,8 @@ void materialize_layer(const Cache& cache, std::string_view diff_id, ByteSource&
     FileTree tree;
     std::string actual = step(diff_id, "tar ingestion", [&] {
         std::unique_ptr<ByteSource> plain = decompress(blob, compression);
-        BoundedSource bounded(*plain, kMaxLayerStream);
+        AheadSource ahead(*plain);  // inflating here, digesting and reading the archive there
+        BoundedSource bounded(ahead, kMaxLayerStream);
         HashingSource hashing(bounded);
         tree = ingest_layer(hashing, spool.fd());
         return hashing.finish();

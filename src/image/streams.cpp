@@ -79,6 +79,59 @@ std::string HashingSource::finish() {
     return "sha256:" + hash_.hex();
 }
 
+AheadSource::AheadSource(ByteSource& source) : source_(source) {
+    for (Chunk& chunk : ring_)
+        chunk.bytes.resize(kChunkBytes);
+    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+AheadSource::~AheadSource() = default;  // the thread is stopped and joined first
+
+void AheadSource::run(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    try {
+        while (changed_.wait(lock, stop, [&] { return head_ - tail_ < kChunks; })) {
+            if (stop.stop_requested()) break;
+            Chunk& chunk = ring_[head_ % kChunks];
+            lock.unlock();
+            std::size_t n = source_.read(chunk.bytes);
+            lock.lock();
+            if (n == 0) break;
+            chunk.filled = n;
+            ++head_;
+            changed_.notify_one();
+        }
+    } catch (...) {
+        lock.lock();
+        failure_ = std::current_exception();
+    }
+    ended_ = true;
+    changed_.notify_one();
+}
+
+std::size_t AheadSource::read(std::span<std::byte> out) {
+    if (taken_ == 0) {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return head_ != tail_ || ended_; });
+        if (head_ == tail_) {
+            if (failure_) std::rethrow_exception(failure_);
+            return 0;
+        }
+    }
+    // The chunk in hand is ours alone until it is given back.
+    Chunk& chunk = ring_[tail_ % kChunks];
+    std::size_t n = std::min(out.size(), chunk.filled - taken_);
+    std::copy_n(chunk.bytes.begin() + static_cast<std::ptrdiff_t>(taken_), n, out.begin());
+    taken_ += n;
+    if (taken_ == chunk.filled) {
+        std::lock_guard guard(mutex_);
+        ++tail_;
+        taken_ = 0;
+        changed_.notify_one();
+    }
+    return n;
+}
+
 std::size_t BoundedSource::read(std::span<std::byte> out) {
     std::size_t n = source_.read(out);
     if (n > left_) throw Error(ErrorCode::kImage, "total extracted size exceeded");

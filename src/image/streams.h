@@ -1,11 +1,18 @@
 // Byte sources that decompress, hash, count and limit: the stages between a blob and its tar.
 #pragma once
 
+#include <array>
+#include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <stop_token>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "base/fd.h"
 #include "image/byte_source.h"
@@ -55,6 +62,35 @@ class HashingSource : public ByteSource {
     ByteSource& source_;
     Sha256 hash_;
     std::uint64_t bytes_ = 0;
+};
+
+// Reads `source` on a thread of its own, some chunks ahead of who reads this. `source` is not owned; destroying this waits
+// for its read() in progress.
+class AheadSource : public ByteSource {
+  public:
+    explicit AheadSource(ByteSource& source);
+    ~AheadSource() override;
+    std::size_t read(std::span<std::byte> out) override;
+
+  private:
+    static constexpr std::size_t kChunks = 4;
+    static constexpr std::size_t kChunkBytes = 256 * 1024;
+    struct Chunk {
+        std::vector<std::byte> bytes;
+        std::size_t filled = 0;
+    };
+    void run(const std::stop_token& stop);
+
+    ByteSource& source_;
+    std::array<Chunk, kChunks> ring_;
+    std::size_t taken_ = 0;  // of the chunk in hand; only the reader's
+    std::mutex mutex_;
+    std::condition_variable_any changed_;
+    std::size_t head_ = 0;  // chunks that have been read, ever
+    std::size_t tail_ = 0;  // ... and given out
+    bool ended_ = false;    // there will be no more
+    std::exception_ptr failure_;
+    std::jthread thread_;  // last: it uses all of the above
 };
 
 // Throws Error{kImage} "total extracted size exceeded" when more than `limit` bytes come: a small blob must not keep a

@@ -1,14 +1,15 @@
 #include "image/streams.h"
 
 #include <gtest/gtest.h>
-#include <isa-l/igzip_lib.h>
-#include <zstd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <vector>
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "compress.h"
 
 namespace msb::image {
 namespace {
@@ -28,27 +29,6 @@ class SteppingSource : public ByteSource {
     std::string_view bytes_;
     std::size_t step_;
 };
-
-std::string gzip(std::string_view data) {
-    isal_zstream stream;
-    isal_deflate_stateless_init(&stream);
-    std::string out(data.size() + 1024, '\0');
-    stream.gzip_flag = IGZIP_GZIP;
-    stream.end_of_stream = 1;
-    stream.next_in = reinterpret_cast<std::uint8_t*>(const_cast<char*>(data.data()));
-    stream.avail_in = static_cast<std::uint32_t>(data.size());
-    stream.next_out = reinterpret_cast<std::uint8_t*>(out.data());
-    stream.avail_out = static_cast<std::uint32_t>(out.size());
-    EXPECT_EQ(isal_deflate_stateless(&stream), COMP_OK);
-    out.resize(stream.total_out);
-    return out;
-}
-
-std::string zstd(std::string_view data) {
-    std::string out(ZSTD_compressBound(data.size()), '\0');
-    out.resize(ZSTD_compress(out.data(), out.size(), data.data(), data.size(), 3));
-    return out;
-}
 
 std::string inflate(std::string_view packed, Compression compression, std::size_t step,
                     std::size_t out_step = 1 << 16) {
@@ -126,6 +106,43 @@ TEST(Streams, CompressionIsNamedByTypeOrSniffed) {
     packed = gzip("x");
     EXPECT_EQ(sniff_compression(std::as_bytes(std::span(packed))), Compression::kGzip);
     EXPECT_EQ(sniff_compression({}), Compression::kNone);
+}
+
+// A small blob must not keep a decompressor busy for ever.
+TEST(Streams, BoundedSourceEndsABomb) {
+    std::string bomb(1000, 'x');
+    SteppingSource source(bomb, 600);
+    BoundedSource bounded(source, 999);
+    std::array<std::byte, 600> out;
+    EXPECT_EQ(bounded.read(out), 600U);
+    EXPECT_THROW(bounded.read(out), Error);
+    SteppingSource again(bomb, 1000);
+    BoundedSource enough(again, 1000);
+    EXPECT_EQ(enough.skip(5000), 1000U);
+}
+
+TEST(Streams, AheadSourceKeepsOrderAndFailures) {
+    class Failing : public ByteSource {
+      public:
+        std::size_t read(std::span<std::byte> out) override {
+            if (++calls_ > 20) throw Error(ErrorCode::kImage, "broken");
+            std::ranges::fill(out.first(1000), static_cast<std::byte>(calls_));
+            return 1000;
+        }
+
+      private:
+        int calls_ = 0;
+    };
+    Failing failing;
+    AheadSource ahead(failing);
+    std::vector<std::byte> out(20'000);
+    EXPECT_EQ(read_fully(ahead, out), 20'000U);
+    for (std::size_t i = 0; i < out.size(); ++i)
+        ASSERT_EQ(out[i], static_cast<std::byte>(i / 1000 + 1));
+    EXPECT_THROW(ahead.read(out), Error);
+    EXPECT_THROW(ahead.read(out), Error);
+    Failing abandoned;
+    AheadSource nobody_reads(abandoned);
 }
 
 }  // namespace
