@@ -17,7 +17,6 @@ namespace {
 using json::Reader;
 using json::Value;
 
-constexpr std::size_t kMaxConfigBytes = 16 << 20;  // far beyond any real file; bounds memory
 constexpr std::array<std::string_view, 5> kLogLevels = {"error", "warn", "info", "debug", "trace"};
 constexpr std::array<std::string_view, 4> kCpuPlacements = {"inherit", "auto", "spread", "compact"};
 constexpr std::array<std::string_view, 3> kThpPolicies = {"madvise", "always", "never"};
@@ -235,10 +234,10 @@ LocalConfig load_local_config_strict(const fs::path& file) {
     try {
         return parse_local_config(read_file(file, kMaxConfigBytes));
     } catch (const Error& error) {
-        const bool unreadable = error.code() == ErrorCode::kIo;
-        throw Error(ErrorCode::kInvalidConfig, std::string("failed to ") +
-                                                   (unreadable ? "read" : "parse") + " config `" +
-                                                   file.string() + "`: " + error.detail());
+        const std::string text = " config `" + file.string() + "`: " + error.detail();
+        if (error.code() == ErrorCode::kIo)
+            throw Error(ErrorCode::kCustom, "failed to read" + text);
+        throw Error(ErrorCode::kInvalidConfig, "failed to parse" + text);
     }
 }
 

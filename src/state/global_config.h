@@ -89,6 +89,8 @@ struct LocalConfig {
     bool operator==(const LocalConfig&) const = default;
 };
 
+inline constexpr std::size_t kMaxConfigBytes = 16 << 20;  // far beyond any real file; bounds memory
+
 // The local part of config.json. Missing file: defaults. Unreadable, wrong syntax or any type error: defaults, silently.
 LocalConfig load_local_config();
 LocalConfig load_local_config(const std::filesystem::path& file);
