@@ -179,27 +179,6 @@ void check_supported(const LaunchConfig& config) {
     fail("rootfs: booting from a host directory is not available in this version");
 }
 
-std::optional<std::string> check_placement(const Inputs& inputs) {
-    const LaunchConfig& config = inputs.config;
-    const bool inherit = config.cpu_placement == contract::CpuPlacement::kInherit;
-    if (const auto& profile = config.placement_profile) {
-        const bool strict = profile->numa == contract::NumaMode::kStrictSingle;
-        if (strict && inherit)
-            fail("managed NUMA placement requires auto, spread, or compact CPU placement");
-        if (strict && fs::exists("/sys/devices/system/node/node1"))
-            fail("NUMA placement strict_single cannot fit max_cpus=" +
-                 std::to_string(inputs.args.effective_max_vcpus()) +
-                 " and max_memory_mib=" + std::to_string(inputs.args.effective_max_memory_mib()) +
-                 " on one allowed host node: NUMA placement is not available in this version");
-        if (inherit && profile->memory == contract::MemoryPlacement::kFollowCpu)
-            return "follow_cpu memory requires auto, spread, or compact CPU placement: it degrades "
-                   "to inherit";
-    }
-    if (inherit) return std::nullopt;
-    return "CPU placement " + std::string(contract::to_string(config.cpu_placement)) +
-           " is not available in this version: it degrades to inherit";
-}
-
 vmm::MachineConfig plan_machine(const Inputs& inputs, const vmm::Parts& parts) {
     vmm::MachineConfig machine;
     machine.kernel = parts.kernel;

@@ -16,10 +16,6 @@ namespace msb::runtime {
 // spec/sandbox-process.md sections 4.2, 5 and 16. Opens what it can check. Throws Error.
 void check_supported(const contract::LaunchConfig& config);
 
-// CPU and NUMA placement are not available yet: what asks for them runs as `inherit` and gets a warning (returned), except
-// a strict NUMA profile, which is an error unless the host has a single node anyway (section 14). Throws Error.
-std::optional<std::string> check_placement(const Inputs& inputs);
-
 // Disks in guest order: root, upper, then the extra ones (serial = id). Ports and descriptors are the caller's to add.
 // Throws Error.
 vmm::MachineConfig plan_machine(const Inputs& inputs, const vmm::Parts& parts);

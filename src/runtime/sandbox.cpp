@@ -27,6 +27,7 @@
 #include "runtime/machine_plan.h"
 #include "runtime/maintenance.h"
 #include "runtime/metrics.h"
+#include "runtime/placement.h"
 #include "runtime/relay_server.h"
 #include "runtime/runtime_log.h"
 #include "runtime/runtime_port.h"
@@ -97,6 +98,7 @@ class Sandbox final : public RelayObserver, public ControlTarget {
     void set_cpus(unsigned online) override;
 
     void on_heartbeat(const protocol::RuntimeHeartbeat& beat);
+    void on_vcpus_bound(const std::vector<bool>& bound);
     void on_machine_event();
     void end_machine();
     void sync_clock();
@@ -111,6 +113,7 @@ class Sandbox final : public RelayObserver, public ControlTarget {
     Endpoints endpoints_;
     std::optional<state::Database> database_;
     std::optional<std::int64_t> run_id_;
+    Placement placement_;
     std::optional<SignalWatch> signals_;
     UniqueFd listener_;
     std::optional<ExecLog> exec_log_;
@@ -196,6 +199,7 @@ int Sandbox::run() {
 void Sandbox::boot() {
     prepare_directories();
     claim_endpoints_and_row();
+    placement_.plan(inputs_, *database_, *run_id_);
     endpoints_.publish_agent();
     exec_log_.emplace(config_.log_dir);
     metrics_.emplace(loop_, config_.metrics, *run_id_, inputs_.args.effective_max_vcpus(),
@@ -237,7 +241,6 @@ void Sandbox::claim_endpoints_and_row() {
 
 void Sandbox::start_machine() {
     check_supported(config_);
-    if (const auto warning = check_placement(inputs_)) log(LogLevel::kWarn, kLog, "{}", *warning);
     if (config_.network_enabled())
         log(LogLevel::kInfo, kLog,
             "networking is not available in this version: the sandbox has no network device");
@@ -248,6 +251,10 @@ void Sandbox::start_machine() {
         throw Error(ErrorCode::kCustom, "build VM: " + error.detail());
     }
     vmm::MachineConfig machine = plan_machine(inputs_, parts);
+    machine.vcpu_processors = placement_.processors();
+    machine.on_vcpus_bound = [this](const std::vector<bool>& bound) { on_vcpus_bound(bound); };
+    machine.memory_node = placement_.memory_node();
+    machine.memory_node_only = placement_.memory_strict();
     auto [agent_host, agent_engine] = make_socketpair();
     auto [runtime_host, runtime_engine] = make_socketpair();
     machine.ports.push_back({.name = "agent", .engine_end = std::move(agent_engine)});
@@ -330,6 +337,7 @@ int Sandbox::fail_boot(const std::string& message) {
     endpoints_.abandon();
     if (run_id_) {
         try {
+            placement_.release(*database_);
             state::fail_run(*database_, *run_id_);
         } catch (const std::exception& error) {
             log(LogLevel::kError, kLog, "mark run failed: {}", error.what());
@@ -394,6 +402,14 @@ void Sandbox::sync_clock() {
     clock_timer_.start_after(kClockPoll);
 }
 
+void Sandbox::on_vcpus_bound(const std::vector<bool>& bound) {
+    try {
+        placement_.activate(*database_, bound);
+    } catch (const std::exception& error) {
+        log(LogLevel::kWarn, kLog, "record CPU placement: {}", error.what());
+    }
+}
+
 ControlMemory Sandbox::memory() {
     const vmm::MemoryState state = machine_->memory_state();
     return {state.boot_mib, state.target_mib, state.current_mib, state.max_mib};
@@ -454,7 +470,8 @@ void Sandbox::finish() {
     const auto cause = lifecycle_.cause();
     const int code = cause ? 0 : exit_->exit_code;
     run_exit_steps(
-        {.remove_endpoints = [this] { endpoints_.remove(); },
+        {.release_cpus = [this] { placement_.release(*database_); },
+         .remove_endpoints = [this] { endpoints_.remove(); },
          .finish_rows =
              [&] {
                  state::finish_run(*database_, *run_id_, inputs_.args.sandbox_id,

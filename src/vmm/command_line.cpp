@@ -129,6 +129,9 @@ void validate(const MachineConfig& config) {
     if (config.max_memory_mib < config.memory_mib || config.max_memory_mib > kMaxMemoryMib)
         invalid(fmt::format("invalid maximum memory size: {} MiB (at least {}, at most {})",
                             config.max_memory_mib, config.memory_mib, kMaxMemoryMib));
+    if (!config.vcpu_processors.empty() && config.vcpu_processors.size() != config.max_vcpus)
+        invalid(fmt::format("{} processors for {} vCPUs", config.vcpu_processors.size(),
+                            config.max_vcpus));
     if (config.transparent_hugepage != "always" && config.transparent_hugepage != "madvise" &&
         config.transparent_hugepage != "never")
         invalid(fmt::format("invalid transparent hugepage policy: {}",
@@ -195,9 +198,13 @@ std::vector<std::string> engine_arguments(const MachineConfig& config, const Eng
     add("-smp", std::to_string(config.max_vcpus));
     add("-m", fmt::format("{}M", config.max_memory_mib));
     // reserve=off: memory the guest has not touched is not charged against overcommit limits.
-    add("-object",
+    std::string memory =
         fmt::format("memory-backend-ram,id=mem,size={}M,share=off,merge=off,dump=off,reserve=off",
-                    config.max_memory_mib));
+                    config.max_memory_mib);
+    if (config.memory_node)
+        memory += fmt::format(",host-nodes={},policy={}", *config.memory_node,
+                              config.memory_node_only ? "bind" : "preferred");
+    add("-object", memory);
     add("-kernel", layout.kernel.string());
     if (!layout.initramfs.empty()) add("-initrd", layout.initramfs.string());
     add("-append", kernel_command_line(config));

@@ -14,4 +14,9 @@ namespace msb::vmm {
 // and may lie: those that are not threads of `pid` are passed over.
 void limit_threads(pid_t pid, const std::vector<std::int64_t>& threads, unsigned online) noexcept;
 
+// Binds the i-th thread to processors[i], those from `online` on to the first `online` processors in
+// turn. `processors` must not be empty, `online` not 0. One flag per processor: bound.
+std::vector<bool> bind_threads(pid_t pid, const std::vector<std::int64_t>& threads,
+                               const std::vector<int>& processors, unsigned online);
+
 }  // namespace msb::vmm

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,8 +51,15 @@ struct MachineConfig {
     std::uint64_t max_memory_mib = 512;
     std::string transparent_hugepage = "madvise";  // always | madvise | never: kernel argument
     std::vector<std::string> kernel_arguments;     // appended to ours; no white space inside one
-    std::vector<Disk> disks;                       // /dev/vda, /dev/vdb, ... in order
-    std::vector<SerialPort> ports;                 // port 1, 2, ... in order
+    // The host processor each vCPU thread is bound to, by vCPU: max_vcpus of them, or none.
+    std::vector<int> vcpu_processors;
+    // Called once from poll_exit(), when the engine has its threads: which of them could be bound.
+    std::function<void(const std::vector<bool>&)> on_vcpus_bound;
+    // Host NUMA node that memory is taken from: preferably, or only. Unset: as the host likes.
+    std::optional<int> memory_node;
+    bool memory_node_only = false;
+    std::vector<Disk> disks;        // /dev/vda, /dev/vdb, ... in order
+    std::vector<SerialPort> ports;  // port 1, 2, ... in order
     // Guest console, truncated at start; empty: discarded. A guest can write to its console for
     // ever: what is beyond the limit is dropped.
     std::filesystem::path console_log;
@@ -132,7 +140,8 @@ class Machine {
     virtual MemoryState memory_state() = 0;
 
     // Confines the vCPU threads to `online` host processors (clamped to 1..max_vcpus; max_vcpus
-    // lifts the limit). Effective at once, or as soon as the engine has its threads.
+    // lifts the limit). Effective at once, or as soon as the engine has its threads. With
+    // vcpu_processors these are the first `online` of them, which the other vCPUs share.
     virtual void set_cpu_limit(unsigned online) = 0;
     virtual unsigned cpu_limit() const = 0;
 

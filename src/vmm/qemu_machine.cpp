@@ -106,6 +106,8 @@ class QemuMachine final : public Machine {
     std::uint64_t cpus_query_ = 0;
     std::vector<std::int64_t> vcpu_threads_;
     unsigned cpu_limit_;
+    std::vector<int> vcpu_processors_;
+    std::function<void(const std::vector<bool>&)> on_vcpus_bound_;
     ExitEvidence evidence_;
     std::optional<MachineExit> exit_;
     std::unique_ptr<EngineProcess> process_;  // last: dies first
@@ -118,7 +120,9 @@ QemuMachine::QemuMachine(MachineConfig config, EngineStart start)
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       timer_(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)),
       caller_stderr_(std::move(config.engine_stderr)),
-      cpu_limit_(config.vcpus) {
+      cpu_limit_(config.vcpus),
+      vcpu_processors_(std::move(config.vcpu_processors)),
+      on_vcpus_bound_(std::move(config.on_vcpus_bound)) {
     if (!epoll_ || !timer_) throw_os_error(errno, "epoll or timer");
     if (!config.console_log.empty())
         console_log_ = ConsoleLog(config.console_log, config.console_log_limit);
@@ -133,7 +137,8 @@ QemuMachine::QemuMachine(MachineConfig config, EngineStart start)
     // Commands are queued now and answered once the engine is up; the guest does not wait for us.
     qmp_->send("qmp_capabilities");
     if (memory_.max_mib > memory_.boot_mib) send_memory_target();
-    if (cpu_limit_ < max_vcpus_) cpus_query_ = qmp_->send("query-cpus-fast");
+    if (cpu_limit_ < max_vcpus_ || !vcpu_processors_.empty())
+        cpus_query_ = qmp_->send("query-cpus-fast");
 }
 
 UniqueFd open_disk(const Disk& disk, std::size_t index) {
@@ -374,7 +379,11 @@ void QemuMachine::send_memory_target() {
 void QemuMachine::set_cpu_limit(unsigned online) {
     cpu_limit_ = std::clamp(online, 1u, max_vcpus_);
     if (exit_) return;
-    if (!vcpu_threads_.empty()) {
+    if (!vcpu_threads_.empty() && !vcpu_processors_.empty()) {
+        const auto bound =
+            bind_threads(process_->pid(), vcpu_threads_, vcpu_processors_, cpu_limit_);
+        if (const auto report = std::exchange(on_vcpus_bound_, {})) report(bound);
+    } else if (!vcpu_threads_.empty()) {
         limit_threads(process_->pid(), vcpu_threads_, cpu_limit_ == max_vcpus_ ? 0 : cpu_limit_);
     } else if (cpu_limit_ < max_vcpus_ && cpus_query_ == 0) {
         cpus_query_ = qmp_->send("query-cpus-fast");

@@ -221,6 +221,29 @@ def test_ephemeral_sandbox_leaves_nothing(machine, home):
     assert not os.path.exists(sandbox.directory) and not os.path.exists(sandbox.socket_dir)
 
 
+def test_placed_machines_have_their_processors(machine, home):
+    sandbox, client = machine(config={"cpu_placement": "auto"}, vcpus=2)
+    wait_until(lambda: home.query("SELECT * FROM cpu_allocation")[0]["state"] == "active", 30, "the threads to be bound")
+    [allocation] = home.query("SELECT * FROM cpu_allocation")
+    rows = home.query("SELECT * FROM cpu_allocation_cpu ORDER BY vcpu_index")
+    shared = len(os.sched_getaffinity(0)) < 2
+    assert allocation["enforcement"] == f"thread-affinity-{'shared' if shared else 'exclusive'}"
+    assert (allocation["requested_policy"], allocation["resolved_policy"]) == ("auto", "auto")
+    assert [(row["vcpu_index"], row["role"]) for row in rows] == [(0, "assigned"), (1, "assigned")]
+    lease = f"{home.path}/run/cpu-leases/{allocation['lease_name']}"
+    assert os.stat(lease).st_mode & 0o777 == 0o600
+    engine = sandbox.engine_pid()
+    bound = [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{engine}/task")]
+    for row in rows:
+        assert {row["logical_cpu"]} in bound
+    assert client.shell("nproc").stdout == b"2\n"
+    sandbox.signal(signal.SIGTERM)
+    check_end(sandbox, "Completed", 0)
+    for table in ("cpu_allocation", "cpu_allocation_cpu", "memory_allocation_node"):
+        assert home.query(f"SELECT * FROM {table}") == []
+    assert not os.path.exists(lease)
+
+
 def test_sweep_repairs_other_sandboxes(machine, home):
     dead, alive = home.sandbox("dead"), home.sandbox("left", ephemeral=True)
     import sqlite3
