@@ -5,32 +5,20 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
+
+#include "cli/live_region.h"
 
 namespace msb::cli {
 
-// Turns ECHO off on a terminal standard input while it lives, so that typing does not garble the line; afterwards what
-// was typed is thrown away and ECHO is as before. Also when a signal ends the process: restored by the handler, then
-// the signal takes its normal effect. One at a time per process.
-class EchoGuard {
-  public:
-    EchoGuard();
-    ~EchoGuard();
-    EchoGuard(const EchoGuard&) = delete;
-    EchoGuard& operator=(const EchoGuard&) = delete;
-
-  private:
-    bool active_ = false;
-};
+// The glyph of frame `number`.
+std::string_view spinner_glyph(std::size_t number);
+inline constexpr std::chrono::milliseconds kSpinnerFrame{80};
 
 // Draws only when standard error is a terminal and `quiet` is false. The line is erased at the end. Completion lines
 // are printed on any kind of standard error unless quiet.
 class Spinner {
   public:
     Spinner(std::string_view label, std::string_view target, bool quiet);
-    ~Spinner();  // erases
-    Spinner(const Spinner&) = delete;
-    Spinner& operator=(const Spinner&) = delete;
 
     void erase();
     // Erases and prints "   ✓ Started      box", with " (1.2s)" when it took 500 ms or more.
@@ -41,14 +29,18 @@ class Spinner {
     void fail();
 
   private:
-    void draw(std::stop_token stop);
-
     std::string label_;
     std::string target_;
     bool quiet_;
     std::chrono::steady_clock::time_point started_;
-    std::unique_ptr<EchoGuard> echo_;
-    std::jthread thread_;
+    std::unique_ptr<LiveRegion> region_;
 };
+
+// The brackets of a completion line: "1.2s" from 500 ms on, else "".
+std::string elapsed_remark(std::chrono::steady_clock::time_point started);
+// "   ✓ Started      box (1.2s)", without brackets when the remark is empty.
+void print_done(std::string_view label, std::string_view target, std::string_view remark);
+// "   ✗ Starting     box"
+void print_failed(std::string_view label, std::string_view target);
 
 }  // namespace msb::cli

@@ -42,6 +42,8 @@ std::string_view sgr(Tone tone) {
             return "\x1b[36m";
         case Tone::kTitle:
             return "\x1b[1m";
+        case Tone::kBar:
+            return "\x1b[35m";
     }
     return "";
 }

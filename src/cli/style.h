@@ -21,7 +21,8 @@ enum class Tone : std::uint8_t {
     kDim,
     kHeader,
     kLabel,
-    kTitle
+    kTitle,
+    kBar
 };
 
 // Whether messages are coloured: decided by standard output alone, also for text on standard error.

@@ -171,6 +171,10 @@ std::string flag_label(const Arg& arg) {
 
 std::string help_usage(const std::vector<const Command*>& path) {
     std::string text = command_path(path) + " [OPTIONS]";
+    for_each_arg(*path.back(), [&](const Arg& arg) {
+        if (arg.kind == ArgKind::kOption && arg.required_unless == "-")
+            text += " --" + std::string(arg.name) + " <" + std::string(arg.value_name) + ">";
+    });
     append_positionals(text, *path.back(), {});
     return text;
 }
