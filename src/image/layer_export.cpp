@@ -16,6 +16,8 @@ namespace msb::image {
 namespace {
 
 constexpr std::size_t kCopyChunk = 1 << 20;
+constexpr std::string_view kWhiteout = ".wh.";
+constexpr std::string_view kOpaque = ".wh..wh..opq";
 
 char member_type(const Inode& inode) {
     switch (inode.mode & S_IFMT) {
@@ -68,8 +70,10 @@ class Exporter {
             if (stop_.stop_requested()) throw_cancelled();
             const auto& [name, id] = *level.next++;
             const Inode& inode = tree_[id];
-            if (inode.is_whiteout()) {
-                path_ += ".wh." + name;
+            // A name that leaves no room for the prefix stays the device that it is.
+            if (inode.is_whiteout() && name.size() <= erofs::kMaxNameLength - kWhiteout.size()) {
+                path_ += kWhiteout;
+                path_ += name;
                 add_marker(inode);
                 continue;
             }
@@ -78,9 +82,9 @@ class Exporter {
             if (!inode.is_directory()) continue;
             path_ += '/';
             if (has_xattr(inode, kOpaqueXattr)) {
-                path_ += ".wh..wh..opq";
+                path_ += kOpaque;
                 add_marker(inode);
-                path_.resize(path_.size() - 12);
+                path_.resize(path_.size() - kOpaque.size());
             }
             levels.push_back({&inode, inode.children.begin(), path_.size()});
         }
@@ -156,9 +160,10 @@ class Exporter {
 LayerExport::LayerExport(const Cache& cache, std::string_view diff_id)
     : fd_(open_layer(cache.layer_image(diff_id))), reader_(ErofsReader::from_fd(fd_.get())) {}
 
-void LayerExport::write(ByteSink& sink, const std::stop_token& stop) const {
-    FileTree tree = reader_.load();
-    Exporter(tree, fd_.get(), sink, stop).run();
+void export_layer(const ErofsReader& reader, int image, ByteSink& sink,
+                  const std::stop_token& stop) {
+    FileTree tree = reader.load();
+    Exporter(tree, image, sink, stop).run();
 }
 
 }  // namespace msb::image

@@ -14,15 +14,21 @@
 
 namespace msb::image {
 
+// Writes the tar of a layer image, always the same bytes: members in byte order of their names, whiteouts and opaque
+// directories as markers. `image` is the file that `reader` reads. Throws what `sink` throws, Error{kImage},
+// Error{kCancelled}.
+void export_layer(const ErofsReader& reader, int image, ByteSink& sink,
+                  const std::stop_token& stop);
+
 // A layer image that stays readable even if it is removed from the cache meanwhile.
 class LayerExport {
   public:
     // Throws Error{kImage} "cache error at PATH: ...", "not a usable EROFS image: ...".
     LayerExport(const Cache& cache, std::string_view diff_id);
 
-    // Writes the layer's tar, always the same bytes: members in byte order of their names, whiteouts and opaque
-    // directories as markers. Throws what `sink` throws, Error{kImage}, Error{kCancelled}.
-    void write(ByteSink& sink, const std::stop_token& stop) const;
+    void write(ByteSink& sink, const std::stop_token& stop) const {
+        export_layer(reader_, fd_.get(), sink, stop);
+    }
 
   private:
     UniqueFd fd_;

@@ -186,6 +186,8 @@ class Ingest {
         if (entry.link_target.empty()) fail("invalid tar entry: symlink with no target");
         if (entry.link_target.size() > kMaxSymlinkTarget)
             fail_at("symlink target too long", entry.path);
+        if (entry.link_target.contains('\0'))
+            fail_at("invalid tar entry: NUL in symlink target", entry.path);
         Inode link = metadata(entry, S_IFLNK);
         link.target = entry.link_target;
         place(path, name, std::move(link), entry.path);
