@@ -178,6 +178,12 @@ std::span<const std::byte> ErofsReader::file_data(const ErofsNode& node) const {
     return range(node.data_offset, node.inode.size);
 }
 
+std::span<const std::byte> ErofsReader::data_at(std::uint32_t start_block,
+                                                std::uint64_t size) const {
+    if (size == 0) return {};
+    return range(std::uint64_t{start_block} * kBlockSize, size);
+}
+
 std::vector<ErofsReader::Entry> ErofsReader::entries(const ErofsNode& directory) const {
     if (directory.inode.size > kMaxDirectoryBytes) malformed("directory is too long");
     std::vector<std::byte> bytes = content(directory);

@@ -46,6 +46,8 @@ class ErofsReader {
     std::string symlink_target(const ErofsNode& node) const;
     // A regular file's bytes, straight from the image.
     std::span<const std::byte> file_data(const ErofsNode& node) const;
+    // The same by what load() keeps of a regular file: Inode::start_block and size.
+    std::span<const std::byte> data_at(std::uint32_t start_block, std::uint64_t size) const;
 
     // The whole tree; hard links are one inode. `layer` is recorded in every regular file.
     // Throws Error{kImage} on cycles, too many inodes, or anything malformed.

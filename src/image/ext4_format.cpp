@@ -67,11 +67,7 @@ class Formatter {
         geometry_ = Geometry::of(blocks);
         std::uint32_t last = geometry_.groups - 1;
         if (last > 0 && geometry_.group_blocks(last) < geometry_.metadata_blocks(last))
-            fail("invalid ext4 image size: block group " + std::to_string(last) + " has " +
-                 std::to_string(geometry_.group_blocks(last)) + " blocks but needs at least " +
-                 std::to_string(geometry_.metadata_blocks(last)) +
-                 " metadata blocks; choose a size that leaves either no partial group or a larger "
-                 "final group");
+            fail(small_last_group_text(geometry_));
     }
 
     void number_inodes() {

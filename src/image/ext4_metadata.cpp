@@ -29,6 +29,15 @@ void put_narrow(std::span<std::byte> raw, std::size_t low, std::size_t high, std
 
 }  // namespace
 
+std::string small_last_group_text(const Geometry& geometry) {
+    std::uint32_t last = geometry.groups - 1;
+    return "invalid ext4 image size: block group " + std::to_string(last) + " has " +
+           std::to_string(geometry.group_blocks(last)) + " blocks but needs at least " +
+           std::to_string(geometry.metadata_blocks(last)) +
+           " metadata blocks; choose a size that leaves either no partial group or a larger final "
+           "group";
+}
+
 Block super_block(const SuperBlockFields& fields, std::uint32_t group) {
     const Geometry& geometry = fields.geometry;
     Block raw(kSuperSize);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "image/ext4_format.h"
@@ -12,6 +13,9 @@
 #include "image/ext4_records.h"
 
 namespace msb::image::ext4 {
+
+// "invalid ext4 image size: block group G has A blocks but needs at least B metadata blocks; ..."
+std::string small_last_group_text(const Geometry& geometry);
 
 struct SuperBlockFields {
     Geometry geometry;
