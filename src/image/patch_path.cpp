@@ -113,7 +113,12 @@ class SourceWalk {
             patch_failed("CopyDir source is too deep: '" + here() + "'");
         struct stat st{};
         if (::fstat(fd.get(), &st) != 0) source_failed(here(), errno);
-        visit_({.name = name_, .mode = st.st_mode, .target = {}, .file = {}});
+        visit_({.name = name_,
+                .mode = st.st_mode,
+                .device = st.st_dev,
+                .inode = st.st_ino,
+                .target = {},
+                .file = {}});
         std::vector<std::string> names = names_in(fd.get(), here());
         levels_.push_back({std::move(fd), std::move(names)});
     }
@@ -234,6 +239,17 @@ void fail_not_a_directory(const std::string& parent, std::string_view kind) {
 
 void fail_entry_exists(std::string_view name) {
     patch_failed("entry already exists: " + quoted(name));
+}
+
+void fail_mkdir(const std::string& path, std::string_view kind) {
+    std::string suffix = kind.empty() ? "" : " (" + std::string(kind) + ")";
+    patch_failed("cannot create directory at '" + path + "': path exists and is not a directory" +
+                 suffix);
+}
+
+void fail_append(const std::string& path, std::string_view why, std::uint32_t mode) {
+    patch_failed("cannot append to '" + path + "': " + std::string(why) + " (" +
+                 std::string(kind_name(mode)) + ")");
 }
 
 CopySource open_copy_source(const std::string& path) {

@@ -42,6 +42,9 @@ std::string_view kind_name(std::uint32_t mode);
 [[noreturn]] void fail_exists(const std::string& path);
 [[noreturn]] void fail_not_a_directory(const std::string& parent, std::string_view kind);
 [[noreturn]] void fail_entry_exists(std::string_view name);
+[[noreturn]] void fail_mkdir(const std::string& path, std::string_view kind);
+// `why`: "target is not a regular file"
+[[noreturn]] void fail_append(const std::string& path, std::string_view why, std::uint32_t mode);
 
 // A host file to copy. Follows symbolic links; never waits (a fifo is refused, not opened).
 // Throws "patch source is not a regular file: X", or X and the OS's text.
@@ -57,8 +60,10 @@ CopySource open_copy_source(const std::string& path);
 struct CopyEntry {
     std::vector<std::string> name;
     std::uint32_t mode = 0;  // st_mode
-    std::string target;      // symbolic links
-    CopySource file;         // regular files
+    dev_t device = 0;        // identity of directories
+    ino_t inode = 0;
+    std::string target;  // symbolic links
+    CopySource file;     // regular files
 };
 // Throws "CopyDir source contains an unsupported file type: 'X'", "patch source is not a directory: X", "CopyDir source
 // has more than N entries: X", or X and the OS's text.

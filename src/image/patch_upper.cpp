@@ -332,17 +332,6 @@ class UpperPatcher {
         return inode;
     }
 
-    [[noreturn]] static void fail_mkdir(const std::string& path, std::string_view kind) {
-        std::string suffix = kind.empty() ? "" : " (" + std::string(kind) + ")";
-        patch_failed("cannot create directory at '" + path +
-                     "': path exists and is not a directory" + suffix);
-    }
-    [[noreturn]] static void fail_append(const std::string& path, const char* why,
-                                         std::uint32_t mode) {
-        patch_failed("cannot append to '" + path + "': " + why + " (" +
-                     std::string(kind_name(mode)) + ")");
-    }
-
     FileTree tree_;
     InodeId upper_;
     LowerLayers lower_;
