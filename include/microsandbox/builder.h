@@ -186,6 +186,9 @@ class MICROSANDBOX_API SandboxBuilder {
     // Stores `argv` as the default command (cmd) and has the sandbox process run entrypoint + cmd as a background
     // workload; the sandbox stops when it ends.
     SandboxBuilder& startup(std::vector<std::string> argv);
+    // The command the caller is going to run attached; unset: the default one. Needed only for images whose init runs
+    // commands itself and with init("auto"): it then gets the command, see Sandbox::init_owns_command(). Never stored.
+    SandboxBuilder& foreground(std::optional<std::vector<std::string>> argv);
     SandboxBuilder& init(std::string command, std::vector<std::string> args = {},
                          std::vector<std::pair<std::string, std::string>> env = {});
     SandboxBuilder& env(std::string key, std::string value);  // appended in order

@@ -252,6 +252,9 @@ class MICROSANDBOX_API Sandbox {
     Sandbox restart(const RestartOptions& options = {}, std::stop_token stop = {}) const;
     void remove_persisted(std::stop_token stop = {}) const;
 
+    // The image's own init (systemd, s6) was given the command of this launch (SandboxBuilder::foreground, startup); its
+    // output is in the system log, and the sandbox ends with it.
+    bool init_owns_command() const noexcept;
     bool owns_lifecycle() const noexcept;
     // Gives up ownership: the sandbox keeps running when this process ends. No effect on non-owners.
     void detach() const;

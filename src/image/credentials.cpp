@@ -278,6 +278,7 @@ std::optional<BasicCredentials> resolve_credentials(const CredentialSources& sou
                                                     const std::string& registry,
                                                     std::stop_token stop) {
     if (sources.explicit_credentials) return sources.explicit_credentials;
+    if (sources.anonymous) return std::nullopt;
     auto configured = sources.configured.find(registry);
     if (configured != sources.configured.end())
         return read_configured(configured->second, registry, sources.secrets_directory);

@@ -270,6 +270,11 @@ SandboxBuilder& SandboxBuilder::startup(std::vector<std::string> argv) {
     impl_->launch.startup = true;
     return *this;
 }
+SandboxBuilder& SandboxBuilder::foreground(std::optional<std::vector<std::string>> argv) {
+    impl_->launch.foreground = true;
+    impl_->launch.foreground_command = std::move(argv);
+    return *this;
+}
 SandboxBuilder& SandboxBuilder::init(std::string command, std::vector<std::string> args,
                                      std::vector<std::pair<std::string, std::string>> env) {
     impl_->config.init = state::InitConfig{std::move(command), std::move(args), std::move(env)};

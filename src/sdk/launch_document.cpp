@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "contract/mount_spec.h"
-#include "image/reference.h"
+#include "sdk/oci_root.h"
 #include "state/config_json.h"
 #include "state/ipc_paths.h"
 #include "state/locks.h"
@@ -24,15 +24,6 @@ struct Overloaded : F... {
 [[noreturn]] void unsupported(const std::string& operation, const std::string& reason) {
     throw Error(ErrorCode::kUnsupported,
                 operation + " is not supported by this backend: " + reason);
-}
-
-std::string canonical(const std::string& path) {
-    std::error_code error;
-    std::filesystem::path full = std::filesystem::canonical(path, error);
-    if (error)
-        throw Error(ErrorCode::kInvalidConfig, "disk image host path does not exist: " + path +
-                                                   " (" + os_error_text(error.value()) + ")");
-    return full.string();
 }
 
 protocol::MountFlags flags_of(const state::MountOptions& options) {
@@ -88,10 +79,13 @@ contract::PlacementProfile placement_profile(const state::PlacementProfile& prof
     return result;
 }
 
-void add_root(contract::LaunchConfig& launch, const state::SandboxConfig& config) {
+void add_root(contract::LaunchConfig& launch, const LocalBackend& backend,
+              const state::SandboxConfig& config) {
+    if (std::holds_alternative<state::OciImage>(config.image))
+        return add_oci_root(launch, backend, config);
     const auto& image =
         std::get<state::DiskImage>(config.image);  // require_runnable() let nothing else through
-    launch.rootfs.disk = canonical(image.path);
+    launch.rootfs.disk = canonical_disk_path(image.path);
     launch.rootfs.disk_format = std::string(state::disk_format_token(image.format));
     launch.bootstrap.block_root = protocol::DiskImageRoot{"/dev/vda", image.fstype};
 }
@@ -105,7 +99,7 @@ void add_mounts(contract::LaunchConfig& launch, const state::SandboxConfig& conf
             const std::string id = contract::mount_tag(disk->guest);
             contract::DiskSpec spec;
             spec.id = id;
-            spec.host_path = canonical(disk->host);
+            spec.host_path = canonical_disk_path(disk->host);
             spec.format = *contract::parse_disk_format(state::disk_format_token(disk->format));
             spec.read_only = disk->options.readonly;
             launch.disks.push_back(contract::format_disk_spec(spec));
@@ -150,15 +144,16 @@ contract::StartupCommand startup_command(const state::SandboxConfig& config,
 
 }  // namespace
 
+std::string canonical_disk_path(const std::string& path) {
+    std::error_code error;
+    std::filesystem::path full = std::filesystem::canonical(path, error);
+    if (error)
+        throw Error(ErrorCode::kInvalidConfig, "disk image host path does not exist: " + path +
+                                                   " (" + os_error_text(error.value()) + ")");
+    return full.string();
+}
+
 void require_runnable(const state::SandboxConfig& config) {
-    if (const auto* oci = std::get_if<state::OciImage>(&config.image)) {
-        const std::string reference = image::parse_reference(oci->reference).canonical();
-        if (config.pull_policy == state::PullPolicy::kNever)
-            throw Error(ErrorCode::kImage, "image not cached: " + reference);
-        throw Error(ErrorCode::kImage,
-                    "registry images are not supported by this build yet: " + reference +
-                        "; use a disk image, for example ./root.raw, ./root.qcow2 or ./root.vmdk");
-    }
     if (std::holds_alternative<state::BindImage>(config.image))
         unsupported(
             "Sandbox::create",
@@ -201,10 +196,14 @@ std::vector<FileLock> lock_disks(const state::SandboxConfig& config) {
     };
     std::vector<Attachment> attachments;
     auto attach = [&](const std::string& path, const std::string& kind, bool read_only) {
-        attachments.push_back({canonical(path), kind + " " + path, read_only});
+        attachments.push_back({canonical_disk_path(path), kind + " " + path, read_only});
     };
     if (const auto* image = std::get_if<state::DiskImage>(&config.image))
         attach(image->path, "disk image rootfs", false);
+    if (const auto* oci = std::get_if<state::OciImage>(&config.image); oci && oci->root_disk) {
+        if (const auto* disk = std::get_if<state::DiskImageRootDisk>(&*oci->root_disk))
+            attach(disk->path, "disk image rootfs", false);
+    }
     for (const state::Mount& mount : config.mounts) {
         if (const auto* disk = std::get_if<state::DiskImageMount>(&mount))
             attach(disk->host, "disk image", disk->options.readonly);
@@ -254,7 +253,7 @@ contract::LaunchConfig launch_config(const LocalBackend& backend,
     launch.idle_timeout_secs = config.lifecycle.idle_timeout_secs;
     launch.metrics.sample_interval_ms = config.runtime.metrics_sample_interval_ms.value_or(0);
     launch.metrics.disabled = config.runtime.disable_metrics_sample;
-    add_root(launch, config);
+    add_root(launch, backend, config);
     add_mounts(launch, config);
     add_guest(launch, config);
     launch.network = contract::NetworkDocument{config.network.enabled,

@@ -13,9 +13,12 @@
 
 namespace msb::sdk {
 
-// Throws what this build cannot run, before anything is changed: Error{kImage} for OCI references, Error{kUnsupported}
-// for directory roots and for directory, file and named mounts.
+// Throws what this build cannot run, before anything is changed: Error{kUnsupported} for directory roots and for
+// directory, file and named mounts.
 void require_runnable(const state::SandboxConfig& config);
+
+// The file a disk's path leads to. Throws Error{kInvalidConfig} "disk image host path does not exist: P (<os error>)".
+std::string canonical_disk_path(const std::string& path);
 
 // entrypoint + cmd, `override` replacing cmd. Empty lists count as unset. Throws Error{kNoDefaultCommand},
 // Error{kInvalidConfig} `cmd token at index 1 contains a NUL byte` (`cmd override` for the override).

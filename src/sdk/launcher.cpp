@@ -22,6 +22,7 @@
 #include "protocol/codec.h"
 #include "sdk/launch_document.h"
 #include "sdk/lifecycle.h"
+#include "sdk/oci_root.h"
 #include "state/ipc_paths.h"
 #include "state/locks.h"
 #include "state/reconcile.h"
@@ -74,14 +75,19 @@ void write_scripts(const std::filesystem::path& directory, const state::SandboxC
     }
 }
 
+// What an image's init is given to run instead of a workload of the launch's own. Never stored.
+using InitCommand = std::optional<std::vector<std::string>>;
+
 // One start of one row: the pieces in the order they come into being, and how to take them back.
 class Launch {
   public:
     Launch(const std::shared_ptr<LocalBackend>& backend, std::int64_t id,
-           state::SandboxConfig config, const LaunchOptions& options, const Cancel& cancel)
+           state::SandboxConfig config, InitCommand init_command, const LaunchOptions& options,
+           const Cancel& cancel)
         : backend_(backend),
           id_(id),
           config_(std::move(config)),
+          init_command_(std::move(init_command)),
           options_(options),
           cancel_(cancel) {}
 
@@ -99,8 +105,12 @@ class Launch {
             give_up();
             throw;
         }
-        return {id_, std::move(config_), std::move(process_), std::move(watchdog_),
-                std::move(client_)};
+        return {id_,
+                std::move(config_),
+                std::move(process_),
+                std::move(watchdog_),
+                std::move(client_),
+                init_command_.has_value()};
     }
 
   private:
@@ -109,6 +119,7 @@ class Launch {
     void prepare_directories() {
         state::remove_endpoints_and_fallback(state::IpcPaths::of(backend_->roots, config_.name));
         std::filesystem::create_directories(log_dir());
+        grow_root_disk(*backend_, config_);
         write_scripts(backend_->paths.sandbox_scripts(config_.name), config_);
         contract::remove_boot_error(log_dir());
     }
@@ -116,10 +127,7 @@ class Launch {
     void spawn(const std::filesystem::path& binary, const FileLock& lifecycle) {
         std::vector<FileLock> disks = lock_disks(config_);
         const int slot = state::claim_network_slot(backend_->database(), id_);
-        const std::vector<std::string> startup =
-            options_.startup ? default_command(config_) : std::vector<std::string>{};
-        UniqueFd document = document_fd(
-            contract::write_launch_config(launch_config(*backend_, config_, slot, startup)));
+        UniqueFd document = document_fd(contract::write_launch_config(launch_document(slot)));
 
         PipeFds startup_pipe = make_pipe();
         PipeFds watchdog;
@@ -151,6 +159,16 @@ class Launch {
         process_ = std::make_shared<ChildProcess>(msb::spawn(child));
         startup_ = std::move(startup_pipe.read);
         watchdog_ = std::move(watchdog.write);
+    }
+
+    contract::LaunchConfig launch_document(int slot) const {
+        if (!init_command_)
+            return launch_config(
+                *backend_, config_, slot,
+                options_.startup ? default_command(config_) : std::vector<std::string>{});
+        state::SandboxConfig launched = config_;
+        hand_command_to_init(*launched.init, *init_command_);
+        return launch_config(*backend_, launched, slot, {});
     }
 
     // `{"pid":P}` within 30 s, before anything slow happens in the process.
@@ -295,6 +313,7 @@ class Launch {
     std::shared_ptr<LocalBackend> backend_;
     std::int64_t id_;
     state::SandboxConfig config_;
+    InitCommand init_command_;
     const LaunchOptions& options_;
     const Cancel& cancel_;
     std::shared_ptr<ChildProcess> process_;
@@ -305,19 +324,71 @@ class Launch {
 
 }  // namespace
 
+namespace {
+
+// Removes the directory of a sandbox whose creation failed before it got a row.
+class PendingDirectory {
+  public:
+    explicit PendingDirectory(std::filesystem::path path) : path_(std::move(path)) {}
+    PendingDirectory(const PendingDirectory&) = delete;
+    PendingDirectory& operator=(const PendingDirectory&) = delete;
+    ~PendingDirectory() {
+        std::error_code ignored;
+        if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+    }
+    void keep() { path_.clear(); }
+
+  private:
+    std::filesystem::path path_;
+};
+
+// The image's init takes the command of a background or attached launch; an attached one may have none.
+InitCommand command_for_init(const state::SandboxConfig& config, const ImageInit& init,
+                             const LaunchOptions& options) {
+    if (!init.owns_command || !(options.startup || options.foreground)) return std::nullopt;
+    try {
+        return default_command(config, options.foreground_command);
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::kNoDefaultCommand) throw;
+        return std::vector<std::string>{};
+    }
+}
+
+}  // namespace
+
 Launched create_sandbox(const std::shared_ptr<LocalBackend>& backend, state::SandboxConfig config,
                         const LaunchOptions& options, const Cancel& cancel) {
     state::validate_for_create(config, backend->roots);
     require_runnable(config);
-    if (options.startup) default_command(config);  // its errors come before anything is written
     FileLock creation = lock_creation(*backend, config.name, cancel);
     state::Database& database = backend->database();
-    state::prepare_create_target(database, backend->roots, config.name,
-                                 {options.replace, options.replace_grace});
+    const auto take_name = [&] {
+        state::prepare_create_target(database, backend->roots, config.name,
+                                     {options.replace, options.replace_grace});
+    };
+    // A name that is taken is told before anything is downloaded; what is to be replaced stays until that has succeeded.
+    if (!options.replace) take_name();
+    std::optional<PulledRoot> root = pull_root(*backend, config, options, cancel);
+    InitCommand init_command;
+    if (root) {
+        state::validate_for_create(config, backend->roots);  // the image had its say
+        init_command = command_for_init(config, root->init, options);
+    }
+    if (options.startup && !init_command)
+        default_command(config);  // its errors come before anything is written
+    if (options.replace) take_name();
+    PendingDirectory directory(root ? backend->paths.sandbox_dir(config.name)
+                                    : std::filesystem::path());
+    if (root) create_root_disk(*backend, config, *root);
     const std::string document = state::write_sandbox_config(state::persisted_form(config));
     const std::int64_t id = state::insert_starting(database, config.name, document,
                                                    config.lifecycle.ephemeral, config.labels);
-    return Launch(backend, id, std::move(config), options, cancel).run(std::nullopt);
+    directory.keep();
+    // Upstream protects the image only once the sandbox has booted.
+    if (root) state::replace_rootfs(database, id, *config.manifest_digest);
+    root.reset();
+    return Launch(backend, id, std::move(config), std::move(init_command), options, cancel)
+        .run(std::nullopt);
 }
 
 Launched start_sandbox(const std::shared_ptr<LocalBackend>& backend, const std::string& name,
@@ -334,8 +405,12 @@ Launched start_sandbox(const std::shared_ptr<LocalBackend>& backend, const std::
                 config.deployment_profile = *backend->config.deployment_profile;
             state::validate_for_create(config, backend->roots, state::NameOrigin::kStored);
             require_runnable(config);
+            check_root_files(*backend, config);
         });
-    return Launch(backend, claim.row.id, std::move(config), options, cancel)
+    // A sandbox of upstream's that never booted has no such row yet.
+    if (config.manifest_digest)
+        state::replace_rootfs(database, claim.row.id, *config.manifest_digest);
+    return Launch(backend, claim.row.id, std::move(config), std::nullopt, options, cancel)
         .run(std::move(claim.lifecycle));
 }
 

@@ -25,6 +25,10 @@ struct LaunchOptions {
     bool detached = false;
     std::filesystem::path runtime_path;  // empty: find_runtime_binary()
     bool startup = false;                // run the default command as a background workload
+    // The command an attached caller is going to run, unset: the default one. Only used when the image brings an init
+    // that runs commands itself (spec/images.md section 15).
+    bool foreground = false;
+    std::optional<std::vector<std::string>> foreground_command;
     bool replace = false;
     std::chrono::milliseconds replace_grace{10'000};
     microsandbox::RegistryOptions registry;  // for pulling the image
@@ -40,6 +44,8 @@ struct Launched {
     UniqueFd
         watchdog;  // write end; closing it without the detach byte stops the sandbox. Unset when detached.
     std::shared_ptr<AgentClient> client;
+    bool init_owns_command =
+        false;  // the image's init runs the workload; nobody else needs to start one
 };
 
 // `config` has been validated by the builder. Throws what SandboxBuilder::create documents.

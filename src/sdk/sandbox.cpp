@@ -96,6 +96,7 @@ Sandbox SandboxAccess::make(const std::shared_ptr<sdk::LocalBackend>& backend,
     impl->process = std::move(launched.process);
     impl->spare = std::move(launched.client);
     impl->watchdog = std::move(launched.watchdog);
+    impl->init_owns_command = launched.init_owns_command;
     return Sandbox(std::move(impl));
 }
 
@@ -275,6 +276,9 @@ void Sandbox::remove_persisted(std::stop_token stop) const {
     sdk::remove(impl_->target(), sdk::Cancel(std::move(stop)));
 }
 
+bool Sandbox::init_owns_command() const noexcept {
+    return impl_->init_owns_command;
+}
 bool Sandbox::owns_lifecycle() const noexcept {
     return impl_->owns_lifecycle();
 }

@@ -29,6 +29,7 @@ struct Sandbox::Impl {
     msb::state::SandboxConfig config;
     std::string config_json;
     std::shared_ptr<msb::sdk::ChildProcess> process;  // started by us; else nullptr
+    bool init_owns_command = false;
 
     Impl() = default;
     ~Impl();
