@@ -94,10 +94,12 @@ TEST_F(PatchDirectoryTest, WithoutReplaceCreationIsExclusive) {
 }
 
 TEST_F(PatchDirectoryTest, LinksResolveAsInAChroot) {
-    fs::create_directory_symlink("/etc", root_ / "abs");
+    fs::create_directories(root_ / "a/b");
+    fs::create_directory_symlink("/etc", root_ / "a/b/abs");
     fs::create_directory_symlink("../../../../etc", root_ / "climb");
     fs::create_directory_symlink(outside_, root_ / "away");
-    apply({WriteFilePatch{"/abs/one", "1", {}, false}, WriteFilePatch{"/climb/two", "2", {}, false},
+    apply({WriteFilePatch{"/a/b/abs/one", "1", {}, false},
+           WriteFilePatch{"/climb/two", "2", {}, false},
            WriteFilePatch{"/away/three", "3", {}, false}});
     EXPECT_EQ(read("etc/one"), "1");
     EXPECT_EQ(read("etc/two"), "2");
