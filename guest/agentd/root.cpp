@@ -86,15 +86,23 @@ UniqueFd assemble_root(const protocol::BlockRoot& root) {
     return mount_overlay(std::get<protocol::OciErofsRoot>(root));
 }
 
-void enter_new_root() {
-    require_directory("/newroot/.msb");
-    if (int err = mount_at(kRuntimeDirectory, "/newroot/.msb", nullptr, MS_BIND))
-        throw init_error("bind /.msb into the new root: " + syscall_error_text(err));
+UniqueFd enter_new_root() {
+    UniqueFd runtime_directory(
+        ::open_tree(AT_FDCWD, kRuntimeDirectory, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+    if (!runtime_directory) throw init_error("open tree /.msb: " + syscall_error_text(errno));
     if (::chdir(kNewRoot) != 0) throw init_error("chdir to /newroot: " + syscall_error_text(errno));
     if (int err = mount_at(".", "/", nullptr, MS_MOVE))
         throw init_error("move /newroot to /: " + syscall_error_text(err));
     if (::chroot(".") != 0) throw init_error("chroot: " + syscall_error_text(errno));
     if (::chdir("/") != 0) throw init_error("chdir to /: " + syscall_error_text(errno));
+    return runtime_directory;
+}
+
+void furnish_new_root(const UniqueFd& runtime_directory) {
+    require_directory(kRuntimeDirectory);
+    if (::move_mount(runtime_directory.get(), "", AT_FDCWD, kRuntimeDirectory,
+                     MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) != 0)
+        throw init_error("bind /.msb into the new root: " + syscall_error_text(errno));
     mount_essential();
 }
 
