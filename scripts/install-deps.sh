@@ -20,11 +20,12 @@ readonly packages=(
     qemu-system-x86 qemu-utils
     # libraries
     libboost1.81-dev nlohmann-json3-dev libsqlitecpp-dev libsqlite3-dev libfmt-dev
-    libre2-dev libseccomp-dev libcap-ng-dev libisal-dev libzstd-dev libcurl4-openssl-dev
+    libre2-dev libseccomp-dev libcap-ng-dev libisal-dev libzstd-dev liblzma-dev libbz2-dev
+    libcurl4-openssl-dev libyaml-dev
     # tests: unit, benchmarks, end to end (Debian's python3, whatever else calls itself python3)
     libgtest-dev libgmock-dev libbenchmark-dev python3 python3-pytest tmux sqlite3 openssh-client
     # tests of images: a registry on loopback, and what fills it
-    docker-registry skopeo umoci mmdebstrap openssl
+    docker-registry skopeo umoci mmdebstrap openssl zstd bzip2
 )
 
 say() { printf 'install-deps: %s\n' "$*"; }

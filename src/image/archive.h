@@ -54,7 +54,8 @@ struct LoadedReference {
 
 // Reads an archive from `input`, which is not closed: a regular file from its offset on, read in place and in parallel;
 // or anything that can be read once (pipe, socket, terminal), kept in an unnamed file of the cache meanwhile. The archive
-// may be compressed as a whole with gzip or zstd (upstream takes plain ones only); it is unpacked into such a file too.
+// may be compressed as a whole with gzip, zstd, xz or bzip2 (upstream takes plain ones only); it is unpacked into such a
+// file too.
 // A pipe is read to its end.
 //
 // The result is in the manifest's order, then by reference; at least one. Layers that are in the cache are not made

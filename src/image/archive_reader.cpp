@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "image/archive.h"
+#include "image/archive_compression.h"
 #include "image/http.h"
 #include "image/tar_reader.h"
 
@@ -22,7 +23,6 @@ namespace msb::image {
 
 namespace {
 
-constexpr std::size_t kMagicBytes = 6;  // enough for every compression that is known
 constexpr std::size_t kSpoolChunk = 1 << 20;
 
 [[noreturn]] void fail(const std::string& what) {
@@ -202,9 +202,9 @@ void ArchiveReader::read_input(const Cache& cache, int input, const std::stop_to
         return;
     }
     FileSource file = FileSource::borrow(input, static_cast<std::uint64_t>(start));
-    std::array<std::byte, kMagicBytes> magic;
+    std::array<std::byte, kArchiveMagicBytes> magic;
     std::span<const std::byte> head = std::span(magic).first(read_fully(file, magic));
-    if (sniff_compression(head) == Compression::kNone) {
+    if (!is_compressed_archive(head)) {
         fd_ = input;
         InPlaceSource source(input, static_cast<std::uint64_t>(start),
                              static_cast<std::uint64_t>(st.st_size));
@@ -218,10 +218,10 @@ void ArchiveReader::read_input(const Cache& cache, int input, const std::stop_to
 void ArchiveReader::spool(const Cache& cache, ByteSource& raw, const std::stop_token& stop) {
     spool_ = make_unnamed_file(cache);
     fd_ = spool_.get();
-    std::array<std::byte, kMagicBytes> magic;
+    std::array<std::byte, kArchiveMagicBytes> magic;
     std::span<const std::byte> head = std::span(magic).first(read_fully(raw, magic));
     Replayed whole(head, raw);
-    std::unique_ptr<ByteSource> plain = decompress(whole, sniff_compression(head));
+    std::unique_ptr<ByteSource> plain = unpack_archive(whole, head);
     SpoolSource source(*plain, spool_.get(), cache);
     scan(source, stop);
 }

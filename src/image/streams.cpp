@@ -1,6 +1,5 @@
 #include "image/streams.h"
 
-#include <isa-l/igzip_lib.h>
 #include <openssl/evp.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -12,6 +11,7 @@
 
 #include "base/encoding.h"
 #include "base/error.h"
+#include "image/gzip_source.h"
 
 namespace msb::image {
 
@@ -174,85 +174,6 @@ class PassThrough : public ByteSource {
     ByteSource& source_;
 };
 
-// One or more gzip members (RFC 1952), checked against their CRC and length by ISA-L.
-class GzipSource : public ByteSource {
-  public:
-    explicit GzipSource(ByteSource& source) : source_(source), input_(kHeadroom + kInputBuffer) {
-        start_member();
-    }
-
-    std::size_t read(std::span<std::byte> out) override {
-        if (out.empty() || ended_) return 0;
-        state_->next_out = reinterpret_cast<std::uint8_t*>(out.data());
-        state_->avail_out =
-            static_cast<std::uint32_t>(std::min<std::size_t>(out.size(), UINT32_MAX));
-        std::uint32_t space = state_->avail_out;
-        while (state_->avail_out == space) {
-            if (state_->avail_in == 0 && !refill()) {
-                if (!between_members_)
-                    throw Error(ErrorCode::kImage, "unexpected end of gzip data");
-                ended_ = true;
-                return 0;
-            }
-            between_members_ = false;
-            int result = isal_inflate(state_.get());
-            if (result != ISAL_DECOMP_OK) throw Error(ErrorCode::kImage, "damaged gzip data");
-            if (state_->block_state == ISAL_BLOCK_FINISH) end_member();
-            if (ended_) break;
-        }
-        return space - state_->avail_out;
-    }
-
-  private:
-    void start_member() {
-        isal_inflate_init(state_.get());
-        state_->crc_flag = ISAL_GZIP;
-    }
-
-    // What follows a member is another member, or padding that is not part of the data.
-    void end_member() {
-        std::uint8_t* next_in = state_->next_in;
-        std::uint32_t avail_in = state_->avail_in;
-        std::uint8_t* next_out = state_->next_out;
-        std::uint32_t avail_out = state_->avail_out;
-        // Bytes that the bit reader took ahead belong to the next member. They may have come with the previous refill:
-        // the headroom keeps them.
-        std::uint32_t ahead = static_cast<std::uint32_t>(std::max(state_->read_in_length, 0) / 8);
-        if (ahead > kHeadroom) throw Error(ErrorCode::kImage, "damaged gzip data");
-        next_in -= ahead;
-        avail_in += ahead;
-        start_member();
-        state_->next_in = next_in;
-        state_->avail_in = avail_in;
-        state_->next_out = next_out;
-        state_->avail_out = avail_out;
-        between_members_ = true;
-        if (avail_in == 0 && !refill()) ended_ = true;
-        if (state_->avail_in > 0 && *state_->next_in != 0x1F) ended_ = true;
-    }
-
-    // All input is consumed: its last bytes move in front of the new ones.
-    bool refill() {
-        std::copy_n(input_.begin() + static_cast<std::ptrdiff_t>(filled_), kHeadroom,
-                    input_.begin());
-        std::span<std::byte> room = std::span(input_).subspan(kHeadroom);
-        std::size_t n = source_.read(room);
-        filled_ = n;
-        state_->next_in = reinterpret_cast<std::uint8_t*>(room.data());
-        state_->avail_in = static_cast<std::uint32_t>(n);
-        return n > 0;
-    }
-
-    static constexpr std::size_t kHeadroom =
-        8;  // inflate_state reads ahead at most one 64-bit word
-    ByteSource& source_;
-    std::vector<std::byte> input_;
-    std::size_t filled_ = 0;  // bytes of the last refill
-    std::unique_ptr<inflate_state> state_ = std::make_unique<inflate_state>();
-    bool between_members_ = false;
-    bool ended_ = false;
-};
-
 class ZstdSource : public ByteSource {
   public:
     explicit ZstdSource(ByteSource& source) : source_(source), input_(kInputBuffer) {
@@ -300,7 +221,7 @@ class ZstdSource : public ByteSource {
 std::unique_ptr<ByteSource> decompress(ByteSource& source, Compression compression) {
     switch (compression) {
         case Compression::kGzip:
-            return std::make_unique<GzipSource>(source);
+            return inflate_gzip(source);
         case Compression::kZstd:
             return std::make_unique<ZstdSource>(source);
         case Compression::kNone:

@@ -1,8 +1,11 @@
 """Archives beside the tools that others use: what skopeo and umoci write is loaded, what is saved they read; and loads
 that are killed."""
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
 import pathlib
 import random
@@ -117,13 +120,37 @@ def test_skopeos_oci_archive(original, tmp_path):
     assert load(tmp_path / "cache", tmp_path / "a.tar") == [f"image:1 {manifest} loaded"]
 
 
-@pytest.mark.parametrize("command", [["gzip", "-c"], ["zstd", "-qc"], ["cat"]])
+@pytest.mark.parametrize("command", [["gzip", "-c"], ["zstd", "-qc"], ["xz", "-1c"], ["bzip2", "-c"], ["cat"]],
+                         ids=lambda command: command[0])
 def test_compressed_as_a_whole_and_through_a_pipe(original, tmp_path, command):
     skopeo(f"oci:{original.tagged}:one", f"docker-archive:{tmp_path}/a.tar:image:1")
     with subprocess.Popen([*command, tmp_path / "a.tar"], stdout=subprocess.PIPE) as packer:
         assert run(ARCHIVE, "load", tmp_path / "cache", "-", stdin=packer.stdout).endswith(" loaded\n")
     assert packer.returncode == 0
     assert list((tmp_path / "cache/tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress], ids=["gzip", "xz", "bzip2"])
+def test_compressed_in_pieces_and_cut(tmp_path, pack):
+    """Several streams are one archive, as `cat a.xz b.xz` makes them; what ends early or is damaged is none."""
+    layer = msbregistry.make_tar({"file": random.Random(3).randbytes(300_000)})
+    config = json.dumps({"architecture": "amd64", "os": "linux",
+                         "rootfs": {"type": "layers", "diff_ids": [msbregistry.digest(layer)]}}).encode()
+    manifest = json.dumps([{"Config": "c", "RepoTags": ["x:1"], "Layers": ["l"]}]).encode()
+    plain = msbregistry.make_tar({"manifest.json": manifest, "c": config, "l": layer})
+    packed = [pack(plain[:100_000]), pack(plain[100_000:])]
+    archive = tmp_path / "a"
+    archive.write_bytes(b"".join(packed))
+    assert load(tmp_path / "cache", archive)[0].startswith("x:1 ")
+    damaged = bytearray(packed[0])
+    damaged[len(damaged) // 2] ^= 0x55
+    for wrong in (packed[0], packed[0] + packed[1][:-40_000], packed[0][:-100], bytes(damaged) + packed[1]):
+        archive.write_bytes(wrong)
+        process = subprocess.run([ARCHIVE, "load", tmp_path / "other", archive], capture_output=True, text=True,
+                                 errors="replace")
+        assert process.returncode == 1
+        assert process.stderr.startswith("error: cannot read the archive: ")
+        assert list((tmp_path / "other/tmp").iterdir()) == []
 
 
 @pytest.mark.parametrize("kind, transport", [("docker", "docker-archive"), ("oci", "oci-archive")])

@@ -211,7 +211,8 @@ TEST(Ingest, PaxOverridesAndKeptXattrs) {
 }
 
 TEST(Erofs, ReaderRefusesDamage) {
-    StringSource source(TarBuilder().file("d/f", "hello").symlink("l", "t").finish());
+    std::string tar = TarBuilder().file("d/f", "hello").symlink("l", "t").finish();
+    StringSource source(tar);
     UniqueFd spool = temporary_file();
     FileTree tree = ingest_layer(source, spool.get());
     UniqueFd out = temporary_file();

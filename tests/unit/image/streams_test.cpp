@@ -68,6 +68,24 @@ TEST(Streams, GzipMembersFollowEachOther) {
         << "padding after the last member";
 }
 
+// Every field of a member's header, cut by the end of a read at every place.
+TEST(Streams, GzipHeadersMayBeCutAnywhere) {
+    std::string data = sample();
+    std::string packed = gzip(data);
+    packed[3] = 0x1E;  // header CRC, extra field, name, comment
+    packed.insert(10, std::string("\5\0extra", 7) + std::string("name\0", 5) +
+                          std::string("a comment\0", 10) + "\x12\x34");
+    for (std::size_t step = 1; step < 50; ++step)
+        EXPECT_EQ(inflate(packed + packed, Compression::kGzip, step), data + data) << step;
+    for (std::size_t length = 0; length < 40; ++length)
+        EXPECT_THROW(inflate(packed.substr(0, length), Compression::kGzip, 7), Error) << length;
+    packed[3] = 0x20;
+    EXPECT_THROW(inflate(packed, Compression::kGzip, 4096), Error);
+    std::string endless = gzip(data).substr(0, 10) + std::string(1 << 20, 'n');
+    endless[3] = 0x08;
+    EXPECT_THROW(inflate(endless, Compression::kGzip, 4096), Error);
+}
+
 TEST(Streams, DamageIsAnError) {
     std::string data = sample();
     for (auto [packed, compression] :
