@@ -1,5 +1,5 @@
-// Every command of this build but the flags of `run` and `create` (command_table_create.cpp). The order is the one
-// --tree shows.
+// Every command of this build but the flags of `run` and `create` (command_table_create.cpp) and the commands about images
+// (command_table_image.cpp). The order is the one --tree shows.
 #include "cli/command_table.h"
 
 namespace msb::cli {
@@ -286,19 +286,15 @@ struct LaterCommand {
     std::string_view shown;
 };
 constexpr LaterCommand kLater[] = {
-    {"modify", "modify"},       {"mod", "modify"},
-    {"metrics", "metrics"},     {"ssh", "ssh"},
-    {"image", "image"},         {"images", "image list"},
-    {"rmi", "image remove"},    {"pull", "pull"},
-    {"load", "load"},           {"save", "save"},
-    {"registry", "registry"},   {"registries", "registry list"},
-    {"regs", "registry list"},  {"volume", "volume"},
-    {"vol", "volume"},          {"volumes", "volume list"},
-    {"vols", "volume list"},    {"snapshot", "snapshot"},
-    {"snap", "snapshot"},       {"snapshots", "snapshot list"},
-    {"snaps", "snapshot list"}, {"install", "install"},
-    {"uninstall", "uninstall"}, {"update", "update"},
-    {"upgrade", "update"},      {"downgrade", "downgrade"},
+    {"modify", "modify"},           {"mod", "modify"},
+    {"metrics", "metrics"},         {"ssh", "ssh"},
+    {"volume", "volume"},           {"vol", "volume"},
+    {"volumes", "volume list"},     {"vols", "volume list"},
+    {"snapshot", "snapshot"},       {"snap", "snapshot"},
+    {"snapshots", "snapshot list"}, {"snaps", "snapshot list"},
+    {"install", "install"},         {"uninstall", "uninstall"},
+    {"update", "update"},           {"upgrade", "update"},
+    {"downgrade", "downgrade"},
 };
 
 }  // namespace
@@ -317,6 +313,9 @@ const Command& root_command() {
          .about = "Show the database migrations of this build",
          .args = kBaselineArgs,
          .hidden = true},
+        kImagesCommand,
+        kRmiCommand,
+        kRegistriesCommand,
         {.id = CommandId::kContext,
          .name = "context",
          .about = "Show which backend is used and why",
@@ -392,6 +391,11 @@ const Command& root_command() {
          .about = "Show what the commands of a sandbox wrote",
          .args = kLogsArgs,
          .section = Section::kSandboxes},
+        kImageCommand,
+        kPullCommand,
+        kLoadCommand,
+        kSaveCommand,
+        kRegistryCommand,
         {.id = CommandId::kInspect,
          .name = "inspect",
          .about = "Show the configuration of a sandbox",

@@ -2,28 +2,21 @@
 
 #include <algorithm>
 
-#include "base/error.h"
-#include "base/fd.h"
 #include "cli/values_net.h"
 
 namespace msb::cli {
 
 namespace {
 
-constexpr std::size_t kMaxConfFile = 16u << 20;  // spec/cli.md section 4.4
-
-void check_conf_files(const Matches& matches) {
+// Files apply in the order they are named, whatever their kind.
+void read_conf_files(CreateOptions& options, const Matches& matches) {
     for (const auto& occurrence : matches.occurrences()) {
-        const auto name = occurrence.arg->name;
-        if (name != "conf" && !name.ends_with("-conf")) continue;
-        for (const auto& path : occurrence.values) {
-            try {
-                (void)read_file(path, kMaxConfFile);
-            } catch (const Error& error) {
-                fail_value("failed to read sandbox configuration " + path + ": " + error.detail());
-            }
-        }
+        const auto scope = conf_scope(occurrence.arg->name);
+        if (!scope) continue;
+        for (const auto& path : occurrence.values)
+            merge_conf(options.conf, read_conf(*scope, path));
     }
+    check_conf(options.conf);
 }
 
 void parse_resources(CreateOptions& options, const Matches& matches) {
@@ -83,9 +76,9 @@ void parse_process(CreateOptions& options, const Matches& matches) {
         options.env.push_back(parse_env(text));
     for (const auto& text : matches.values("label"))
         options.labels.push_back(parse_label(text));
-    options.scripts =
-        collect_scripts(matches.values("script"), matches.values("script-raw"),
-                        matches.values("script-path"), options.shell.value_or("/bin/sh"));
+    options.scripts = collect_scripts(
+        matches.values("script"), matches.values("script-raw"), matches.values("script-path"),
+        options.shell.value_or(options.conf.shell.value_or("/bin/sh")));
 }
 
 void parse_init(CreateOptions& options, const Matches& matches) {
@@ -160,7 +153,11 @@ CreateOptions parse_create_options(const Matches& matches) {
     CreateOptions options;
     options.image = matches.value("IMAGE");
     options.name = matches.value("name");
-    check_conf_files(matches);
+    read_conf_files(options, matches);
+    if (!options.image && !options.conf.image && !matches.has("from-snapshot"))
+        fail_value(
+            "missing required sandbox field `image`; provide an image argument or set `image` in "
+            "--conf");
     parse_resources(options, matches);
     options.replace = matches.has("replace") || matches.has("replace-with-timeout");
     if (const auto text = matches.value("replace-with-timeout"))

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/conf/conf_file.h"
 #include "cli/parse.h"
 #include "cli/values.h"
 #include "cli/values_mount.h"
@@ -16,6 +17,8 @@
 namespace msb::cli {
 
 struct CreateOptions {
+    SandboxConf
+        conf;  // all configuration files together; what follows are flags, which go before it
     std::optional<std::string> image;
     std::optional<std::string> name;  // unset: generate one
     bool replace = false;
@@ -49,7 +52,7 @@ struct CreateOptions {
 
     std::optional<std::string> deployment_profile;  // single-tenant, multi-tenant
     std::optional<std::string> security;            // default, restricted
-    std::size_t pull = 1;                           // index in always, if-missing, never
+    std::optional<std::size_t> pull;                // index in always, if-missing, never
     std::optional<std::size_t> log_level;           // index in error, warn, info, debug, trace
     std::optional<std::uint64_t> max_duration_secs;
     std::optional<std::uint64_t> idle_timeout_secs;

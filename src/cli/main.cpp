@@ -15,7 +15,9 @@
 #include "cli/report.h"
 #include "cli/style.h"
 #include "cli/usage.h"
+#include "cli/values.h"
 #include "runtime/process.h"
+#include "state/global_config.h"
 
 namespace msb::cli {
 
@@ -37,11 +39,41 @@ bool needs_backend(CommandId id) {
            id != CommandId::kSchemaBaseline && id != CommandId::kContext;
 }
 
+bool is_about_images(CommandId id) {
+    switch (id) {
+        case CommandId::kPull:
+        case CommandId::kLoad:
+        case CommandId::kSave:
+        case CommandId::kImageList:
+        case CommandId::kImageInspect:
+        case CommandId::kImageRemove:
+        case CommandId::kImagePrune:
+            return true;
+        default:
+            return false;
+    }
+}
+
+bool is_about_registries(CommandId id) {
+    return id == CommandId::kRegistryLogin || id == CommandId::kRegistryLogout ||
+           id == CommandId::kRegistryList;
+}
+
+// Throws when the choice of a backend is faulty, or is one that cannot do this.
+void check_backend(CommandId id) {
+    const auto backend = state::choose_backend();
+    if (is_about_registries(id)) return;
+    if (is_about_images(id) && backend.kind != state::Backend::Kind::kLocal)
+        fail_value(
+            "this command requires a local backend, but the active default is a cloud backend");
+    (void)microsandbox::backend_info();
+}
+
 int dispatch(const Invocation& invocation) {
     const CommandId id = invocation.path.back()->id;
     const Matches& matches = invocation.matches;
     const Globals globals{invocation.log_flag};
-    if (needs_backend(id)) (void)microsandbox::backend_info();
+    if (needs_backend(id)) check_backend(id);
     switch (id) {
         case CommandId::kRun:
             return run_command(matches, globals);
@@ -71,6 +103,26 @@ int dispatch(const Invocation& invocation) {
             return logs_command(matches);
         case CommandId::kInspect:
             return inspect_command(matches);
+        case CommandId::kPull:
+            return pull_command(matches);
+        case CommandId::kLoad:
+            return load_command(matches);
+        case CommandId::kSave:
+            return save_command(matches);
+        case CommandId::kImageList:
+            return image_list_command(matches);
+        case CommandId::kImageInspect:
+            return image_inspect_command(matches);
+        case CommandId::kImageRemove:
+            return image_remove_command(matches);
+        case CommandId::kImagePrune:
+            return image_prune_command(matches);
+        case CommandId::kRegistryLogin:
+            return registry_login_command(matches);
+        case CommandId::kRegistryLogout:
+            return registry_logout_command(matches);
+        case CommandId::kRegistryList:
+            return registry_list_command(matches);
         case CommandId::kDoctor:
             return doctor_command(matches);
         case CommandId::kContext:
@@ -82,6 +134,8 @@ int dispatch(const Invocation& invocation) {
             return 0;
         case CommandId::kRoot:
         case CommandId::kSelf:
+        case CommandId::kImage:
+        case CommandId::kRegistry:
         case CommandId::kHelp:
         case CommandId::kSandbox:
             break;  // not run through here

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import http.server
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import shutil
 import tarfile
 import tempfile
+import threading
 import warnings
 
 with warnings.catch_warnings():
@@ -74,12 +76,14 @@ class Registry:
 
 
 def make_tar(members):
-    """A tar of {name: bytes, None for a directory, or a str for a symbolic link}."""
+    """A tar of {name: bytes, (mode, bytes), None for a directory, or a str for a symbolic link}."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.mtime = 1700000000
+            if isinstance(content, tuple):
+                member.mode, content = content
             if content is None:
                 member.type, member.mode = tarfile.DIRTYPE, 0o755
             elif isinstance(content, str):
@@ -126,6 +130,17 @@ class Layout:
         return descriptor["digest"]
 
 
+def busybox_tar():
+    """A root file system that boots: busybox with all its names, root and nobody."""
+    with open("/bin/busybox", "rb") as file:
+        members = {"bin": None, "bin/busybox": (0o755, file.read()), "etc": None, "root": None, "tmp": None}
+    for applet in subprocess.run(["/bin/busybox", "--list"], check=True, capture_output=True, text=True).stdout.split():
+        members.setdefault(f"bin/{applet}", "busybox")
+    members["etc/passwd"] = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
+    members["etc/group"] = b"root:x:0:\nnogroup:x:65534:\n"
+    return make_tar(members)
+
+
 def random_tree(seed, files, size):
     """Members of a tar: `files` files of up to 2 * `size` bytes in some directories."""
     source = random.Random(seed)
@@ -150,3 +165,72 @@ def make_certificate(directory):
     openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
             "-out", "server.pem", "-days", "2", "-extfile", "extensions")
     return f"{directory}/ca.pem", f"{directory}/server.pem", f"{directory}/server.key"
+
+
+class GatedRegistry:
+    """Serves one OCI layout under every name; each layer stops half-way until its gate is opened."""
+
+    def __init__(self, layout):
+        self.layout = layout
+        with open(f"{layout}/index.json") as file:
+            self.manifest = json.load(file)["manifests"][0]["digest"]
+        with open(self.blob(self.manifest)) as file:
+            self.layers = [layer["digest"] for layer in json.load(file)["layers"]]
+        self.gates = {digest: threading.Event() for digest in self.layers}
+        registry = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                registry.answer(self)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # clients that went away
+        self.host = f"127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+
+    def blob(self, digest):
+        return f"{self.layout}/blobs/sha256/{digest[7:]}"
+
+    def answer(self, request):
+        if request.path == "/v2/":
+            return self.send(request, b"{}", "application/json")
+        kind, name = re.fullmatch(r"/v2/.*/(manifests|blobs)/([^/?]+)", request.path).groups()
+        digest = name if name.startswith("sha256:") else self.manifest
+        with open(self.blob(digest), "rb") as file:
+            data = file.read()
+        if kind == "manifests":
+            self.send(request, data, json.loads(data)["mediaType"])
+        else:
+            self.send(request, data, "application/octet-stream", self.gates.get(digest))
+
+    def send(self, request, data, kind, gate=None):
+        request.send_response(200)
+        request.send_header("Content-Type", kind)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        half = len(data) // 2 if gate else len(data)
+        request.wfile.write(data[:half])
+        request.wfile.flush()
+        if gate:
+            gate.wait()
+            request.wfile.write(data[half:])
+
+    def let_through(self, layer):
+        self.gates[self.layers[layer]].set()
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        for gate in self.gates.values():
+            gate.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()

@@ -43,17 +43,106 @@ DiskFormat to_format(const std::string& name) {
                             : DiskFormat::kRaw;
 }
 
-// Only tmpfs and disks get here: the flags of the other kinds are refused while parsing.
-void set_mounts(SandboxBuilder& builder, const CreateOptions& options) {
-    for (const MountValue& value : options.mounts) {
+void set_conf_image(SandboxBuilder& builder, const ConfImage& conf) {
+    if (conf.kind == ConfImage::Kind::kText) {
+        builder.image(conf.text);
+        return;
+    }
+    if (conf.kind == ConfImage::Kind::kSnapshot)
+        fail_value("`image.snapshot` in a configuration file is not supported by this build yet");
+    builder.image_with([&](ImageBuilder& image) {
+        if (conf.kind == ConfImage::Kind::kOci) image.oci(conf.text);
+        if (conf.kind == ConfImage::Kind::kDisk) image.disk(conf.text);
+        if (conf.kind == ConfImage::Kind::kBind) image.bind(conf.text);
+        if (conf.upper_size_mib) image.upper_size(*conf.upper_size_mib);
+        if (conf.fstype) image.fstype(*conf.fstype);
+    });
+}
+
+void set_conf_process(SandboxBuilder& builder, const SandboxConf& conf) {
+    if (conf.workdir) builder.workdir(*conf.workdir);
+    if (conf.shell) builder.shell(*conf.shell);
+    if (conf.user) builder.user(*conf.user);
+    if (conf.hostname) builder.hostname(*conf.hostname);
+    if (conf.entrypoint) builder.entrypoint(*conf.entrypoint);
+    if (conf.cmd) builder.cmd(*conf.cmd);
+    for (const auto& [key, value] : conf.env)
+        builder.env(key, value);
+    for (const auto& [key, value] : conf.labels)
+        builder.label(key, value);
+    if (conf.init) {
+        std::vector<std::pair<std::string, std::string>> env;
+        if (conf.init->env) env.assign(conf.init->env->begin(), conf.init->env->end());
+        builder.init(*conf.init->cmd, conf.init->args.value_or(std::vector<std::string>()), env);
+    }
+}
+
+// What the files say, before any flag.
+void set_conf(SandboxBuilder& builder, const CreateOptions& options) {
+    const SandboxConf& conf = options.conf;
+    if (conf.image && !options.image) set_conf_image(builder, *conf.image);
+    if (conf.pull_policy) builder.pull_policy(*conf.pull_policy);
+    if (conf.registry) {
+        RegistryOptions registry;
+        registry.basic_auth = {conf.registry->username, conf.registry->password};
+        builder.registry(registry);
+    }
+    if (conf.cpus) builder.cpus(*conf.cpus);
+    if (conf.memory_mib) builder.memory(*conf.memory_mib);
+    if (conf.max_duration_secs) builder.max_duration(to_seconds(*conf.max_duration_secs));
+    if (conf.idle_timeout_secs) builder.idle_timeout(to_seconds(*conf.idle_timeout_secs));
+    if (conf.rlimits)
+        for (const RlimitValue& limit : *conf.rlimits)
+            builder.rlimit_range(limit.resource, limit.soft, limit.hard);
+    set_conf_process(builder, conf);
+    if (conf.security)
+        builder.security(*conf.security == "default" ? SecurityProfile::kDefault
+                                                     : SecurityProfile::kRestricted);
+    if (conf.patches)
+        for (const Patch& patch : *conf.patches)
+            builder.patch(patch);
+    const std::string shell = options.shell.value_or(conf.shell.value_or("/bin/sh"));
+    for (const auto& [name, body] : conf.scripts)
+        builder.script(name, conf_script(body, shell));
+    if (conf.network_off.value_or(false)) builder.disable_network();
+}
+
+void set_mount_policies(MountBuilder& mount, const MountValue& value) {
+    if (value.quota_mib) mount.quota(*value.quota_mib);
+    if (value.stat_virt)
+        mount.stat_virtualization(value.stat_virt == "off"       ? StatVirtualization::kOff
+                                  : value.stat_virt == "relaxed" ? StatVirtualization::kRelaxed
+                                                                 : StatVirtualization::kStrict);
+    if (value.host_perms)
+        mount.host_permissions(value.host_perms == "mirror" ? HostPermissions::kMirror
+                                                            : HostPermissions::kPrivate);
+    if (value.follow_root_symlinks) mount.follow_root_symlinks();
+    if (value.uid && value.gid) mount.owner(*value.uid, *value.gid);
+}
+
+// Host directories and named volumes get here from configuration files only: their flags are refused while parsing, and
+// the SDK refuses these mounts in the same words.
+void set_mounts(SandboxBuilder& builder, const std::vector<MountValue>& mounts) {
+    for (const MountValue& value : mounts) {
         builder.volume(value.guest, [&](MountBuilder& mount) {
-            if (value.kind == MountKind::kTmpfs) {
-                mount.tmpfs();
-                if (value.size_mib) mount.size(*value.size_mib);
-            } else {
-                mount.disk(value.source);
-                if (value.format) mount.format(to_format(*value.format));
-                if (value.fstype) mount.fstype(*value.fstype);
+            switch (value.kind) {
+                case MountKind::kTmpfs:
+                    mount.tmpfs();
+                    if (value.size_mib) mount.size(*value.size_mib);
+                    break;
+                case MountKind::kDisk:
+                    mount.disk(value.source);
+                    if (value.format) mount.format(to_format(*value.format));
+                    if (value.fstype) mount.fstype(*value.fstype);
+                    break;
+                case MountKind::kBind:
+                    mount.bind(value.source);
+                    set_mount_policies(mount, value);
+                    break;
+                case MountKind::kNamed:
+                    mount.named(value.source);
+                    set_mount_policies(mount, value);
+                    break;
             }
             mount.readonly(value.readonly)
                 .noexec(value.noexec)
@@ -122,7 +211,7 @@ void set_policies(SandboxBuilder& builder, const CreateOptions& options, const G
         microsandbox::LogLevel::kError, microsandbox::LogLevel::kWarn,
         microsandbox::LogLevel::kInfo, microsandbox::LogLevel::kDebug,
         microsandbox::LogLevel::kTrace};
-    builder.pull_policy(kPull[options.pull]);
+    if (options.pull) builder.pull_policy(kPull[*options.pull]);
     if (options.log_level) {
         builder.log_level(kLevels[*options.log_level]);
     } else if (globals.log_flag) {
@@ -147,9 +236,11 @@ SandboxBuilder make_builder(const std::string& name, const CreateOptions& option
                             const Globals& globals) {
     auto builder = Sandbox::builder(name);
     if (options.image) builder.image(*options.image);
+    set_conf(builder, options);
     set_resources(builder, options);
     set_root_disk(builder, options);
-    set_mounts(builder, options);
+    if (options.conf.mounts) set_mounts(builder, *options.conf.mounts);
+    set_mounts(builder, options.mounts);
     set_patches(builder, options);
     set_process(builder, options);
     set_policies(builder, options, globals);

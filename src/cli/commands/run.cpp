@@ -7,6 +7,7 @@
 #include "cli/commands/commands.h"
 #include "cli/commands/create_builder.h"
 #include "cli/commands/session.h"
+#include "cli/create_progress.h"
 #include "cli/report.h"
 #include "cli/spinner.h"
 #include "cli/style.h"
@@ -88,6 +89,10 @@ ChosenName choose_name(const Matches& matches) {
     return {generate_name(), true};
 }
 
+std::string image_text(const Matches& matches) {
+    return matches.value("IMAGE").value_or("");
+}
+
 void require_image(const Matches& matches) {
     if (matches.has("IMAGE") || matches.has("from-snapshot")) return;
     for (const auto& occurrence : matches.occurrences())
@@ -112,16 +117,16 @@ int run_command(const Matches& matches, const Globals& globals) {
     if (matches.has("detach")) {
         if (const auto words = trailing_words(matches)) builder.startup(*words);
         {
-            const Spinner spinner("Starting", name.text, quiet);
-            (void)builder.create_detached();
+            CreateProgress progress("Starting", name.text, image_text(matches), quiet);
+            (void)builder.pull_progress(progress.sink()).create_detached();
         }
         write_out(name.text + "\n");
         return 0;
     }
     std::optional<BorrowedSandbox> sandbox;
     {
-        const Spinner spinner("Starting", name.text, quiet);
-        sandbox.emplace(builder.create());
+        CreateProgress progress("Starting", name.text, image_text(matches), quiet);
+        sandbox.emplace(builder.pull_progress(progress.sink()).create());
     }
     return run_in(*sandbox, matches);
 }
@@ -129,10 +134,10 @@ int run_command(const Matches& matches, const Globals& globals) {
 int create_command(const Matches& matches, const Globals& globals) {
     const auto name = choose_name(matches);
     require_image(matches);
-    const auto builder = make_builder(name.text, parse_create_options(matches), globals);
+    auto builder = make_builder(name.text, parse_create_options(matches), globals);
     {
-        const Spinner spinner("Creating", name.text, matches.has("quiet"));
-        (void)builder.create_detached();
+        CreateProgress progress("Creating", name.text, image_text(matches), matches.has("quiet"));
+        (void)builder.pull_progress(progress.sink()).create_detached();
     }
     if (name.generated) write_out(name.text + "\n");
     return 0;

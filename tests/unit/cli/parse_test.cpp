@@ -183,9 +183,81 @@ TEST(Parse, HelpVersionAndTreeEndParsing) {
     EXPECT_EQ(bare.exit_code, 2);
 }
 
+// Upstream 0.6.18's answers, taken from its binary.
+TEST(Parse, ImageCommandsAnswerAsUpstreamDoes) {
+    const ErrorCase cases[] = {
+        {"pull",
+         "the following required arguments were not provided:\n  <REFERENCE>\n\n"
+         "Usage: msb pull <REFERENCE>\n"},
+        {"pull -q",
+         "the following required arguments were not provided:\n  <REFERENCE>\n\n"
+         "Usage: msb pull --quiet <REFERENCE>\n"},
+        {"pull a b", "unexpected argument 'b' found\n\nUsage: msb pull [OPTIONS] <REFERENCE>\n"},
+        {"pull --materialize x a",
+         "invalid value 'x' for '--materialize <MATERIALIZE>'\n"
+         "  [possible values: layered, flat, all]\n"},
+        {"pull --ca-certs", "a value is required for '--ca-certs <PATH>' but none was supplied\n"},
+        {"load a", "unexpected argument 'a' found\n\nUsage: msb load [OPTIONS]\n"},
+        {"load --input= ", "a value is required for '--input <PATH>' but none was supplied\n"},
+        {"save",
+         "the following required arguments were not provided:\n  <REFERENCES>...\n\n"
+         "Usage: msb save <REFERENCES>...\n"},
+        {"save a --format tar",
+         "invalid value 'tar' for '--format <FORMAT>'\n  [possible values: docker, oci]\n"},
+        {"image list --format yaml",
+         "invalid value 'yaml' for '--format <FORMAT>'\n  [possible values: json]\n"},
+        {"images x", "unexpected argument 'x' found\n\nUsage: msb images [OPTIONS]\n"},
+        {"rmi",
+         "the following required arguments were not provided:\n  <REFERENCES>...\n\n"
+         "Usage: msb rmi <REFERENCES>...\n"},
+        {"registry login",
+         "the following required arguments were not provided:\n  --username <USERNAME>\n"
+         "  <REGISTRY>\n\nUsage: msb registry login --username <USERNAME> <REGISTRY>\n"},
+        {"registry login host",
+         "the following required arguments were not provided:\n  --username <USERNAME>\n\n"
+         "Usage: msb registry login --username <USERNAME> <REGISTRY>\n"},
+        {"registry login a b",
+         "unexpected argument 'b' found\n\n"
+         "Usage: msb registry login [OPTIONS] --username <USERNAME> <REGISTRY>\n"},
+        {"registry list -q",
+         "unexpected argument '-q' found\n\nUsage: msb registry list [OPTIONS]\n"},
+        {"regs x", "unexpected argument 'x' found\n\nUsage: msb registries [OPTIONS]\n"},
+        {"image lst", "unrecognized subcommand 'lst'\n"},
+    };
+    for (const auto& [line, text] : cases) {
+        const auto invocation = parse(line);
+        EXPECT_EQ(invocation.exit_code, 2) << line;
+        EXPECT_TRUE(invocation.error.starts_with("error: " + text)) << line << "\n"
+                                                                    << invocation.error;
+    }
+}
+
+TEST(Parse, ImageCommandsHaveTheirOtherNames) {
+    const std::pair<std::string, CommandId> names[] = {{"pull a", CommandId::kPull},
+                                                       {"image pull a", CommandId::kPull},
+                                                       {"load", CommandId::kLoad},
+                                                       {"image load", CommandId::kLoad},
+                                                       {"save a", CommandId::kSave},
+                                                       {"image save a b", CommandId::kSave},
+                                                       {"images", CommandId::kImageList},
+                                                       {"image ls", CommandId::kImageList},
+                                                       {"rmi a", CommandId::kImageRemove},
+                                                       {"image rm a b", CommandId::kImageRemove},
+                                                       {"regs", CommandId::kRegistryList},
+                                                       {"registries", CommandId::kRegistryList},
+                                                       {"registry ls", CommandId::kRegistryList}};
+    for (const auto& [line, id] : names) {
+        const auto invocation = parse(line);
+        EXPECT_EQ(invocation.kind, Invocation::Kind::kRun) << line << "\n" << invocation.error;
+        EXPECT_EQ(invocation.path.back()->id, id) << line;
+    }
+    EXPECT_EQ(parse("load -i a -t x -t y").matches.values("tag"),
+              (std::vector<std::string>{"x", "y"}));
+}
+
 TEST(Parse, CommandsOfLaterIssuesAreNamed) {
     for (const std::string line :
-         {"image", "image ls", "pull x", "volume create d --size 1G", "ssh", "metrics"}) {
+         {"volume", "snapshot ls", "volume create d --size 1G", "ssh", "metrics"}) {
         const auto invocation = parse(line);
         EXPECT_EQ(invocation.kind, Invocation::Kind::kError) << line;
         EXPECT_EQ(invocation.exit_code, 1) << line;
@@ -278,10 +350,17 @@ TEST(CreateOptions, KnowsWhatReuseIgnores) {
 
 TEST(Help, NamesEveryCommandInItsSection) {
     const auto page = help_page({&root_command()});
-    for (const auto* title : {"Sandboxes:", "Installation:", "Other:", "Options:"})
+    for (const auto* title : {"Sandboxes:", "Images:", "Installation:", "Other:", "Options:"})
         EXPECT_NE(page.find(std::string("\n") + title), std::string::npos) << title;
     EXPECT_EQ(page.find("sandbox  "), std::string::npos) << "hidden commands stay hidden";
-    EXPECT_EQ(page.find("image"), std::string::npos) << "commands this build lacks are not offered";
+    EXPECT_EQ(page.find("volume"), std::string::npos)
+        << "commands this build lacks are not offered";
+    const auto images = page.substr(page.find("\nImages:\n"));
+    std::size_t at = 0;
+    for (const std::string command : {"image", "pull", "load", "save", "registry"}) {
+        EXPECT_GT(images.find("\n  " + command + " "), at) << command;
+        at = images.find("\n  " + command + " ");
+    }
     for (const Command& command : root_command().subcommands) {
         if (command.hidden) continue;
         EXPECT_NE(page.find("\n  " + std::string(command.name) + " "), std::string::npos)

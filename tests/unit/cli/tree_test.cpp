@@ -46,6 +46,14 @@ TEST(Tree, IsByteForByteTheContracts) {
               "references\n");
 }
 
+TEST(Tree, OfTheRealTableToo) {
+    EXPECT_EQ(command_tree(root_command(), {"image", "ls"}), command_tree(kRoot, {"image", "ls"}));
+    const auto all = command_tree(root_command(), {});
+    for (const auto* hidden : {"images", "rmi", "registries"})
+        EXPECT_EQ(all.find(std::string("── ") + hidden + " "), std::string::npos) << hidden;
+    EXPECT_NE(all.find("── registry "), std::string::npos);
+}
+
 TEST(Tree, NestsAndAligns) {
     EXPECT_EQ(command_tree(kRoot, {"nosuch", "image", "zz"}),
               "msb image\n"
@@ -98,6 +106,8 @@ TEST(Completion, BashCompletesCommandsFlagsAndValues) {
     EXPECT_EQ(complete("msb logs --color a", 3), "auto\nalways\n");
     EXPECT_EQ(complete("msb self d", 2), "doctor\n");
     EXPECT_EQ(complete("msb completion zs", 2), "zsh\n");
+    EXPECT_EQ(complete("msb image p", 2), "pull\nprune\n");
+    EXPECT_EQ(complete("msb save --format o", 3), "oci\n");
     EXPECT_EQ(complete("msb exec x -- --a", 4), "\n")
         << "the guest's command is not ours to complete";
     std::filesystem::remove_all(directory);
