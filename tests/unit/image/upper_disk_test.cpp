@@ -93,18 +93,49 @@ TEST_F(UpperDiskTest, GrowthFaultsAreNamed) {
 }
 
 // A disk that is full is a file that cannot be written beyond some point.
+class FullDisk {
+  public:
+    explicit FullDisk(rlim_t bytes) {
+        EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
+        struct rlimit limit = before_;
+        limit.rlim_cur = bytes;
+        handler_ = ::signal(SIGXFSZ, SIG_IGN);
+        EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+    }
+    ~FullDisk() {
+        EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &before_), 0);
+        ::signal(SIGXFSZ, handler_);
+    }
+
+  private:
+    struct rlimit before_{};
+    sighandler_t handler_;
+};
+
 TEST_F(UpperDiskTest, FullDiskLeavesNothing) {
-    struct rlimit before{};
-    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
-    struct rlimit limit = before;
-    limit.rlim_cur = 64 << 20;
-    auto* handler = ::signal(SIGXFSZ, SIG_IGN);
-    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-    std::string error = error_of([&] { create_upper(path_, 256); });
-    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
-    ::signal(SIGXFSZ, handler);
+    std::string error;
+    {
+        FullDisk full(64 << 20);
+        error = error_of([&] { create_upper(path_, 256); });
+    }
     EXPECT_EQ(error, "failed to create upper.ext4: size ext4 image: File too large (os error 27)");
     EXPECT_TRUE(std::filesystem::is_empty(directory_));
+}
+
+TEST_F(UpperDiskTest, FullDiskStopsAGrowthThatIsMadeUpLater) {
+    create_upper(path_, 256);
+    std::string error;
+    {
+        FullDisk full(300 << 20);
+        error = error_of([&] { grow_upper(path_, 512); });
+    }
+    EXPECT_EQ(error, "failed to grow upper.ext4: size ext4 image: File too large (os error 27)");
+    EXPECT_EQ(size_of(path_), 256U << 20);
+    expect_clean(path_);
+    EXPECT_FALSE(grow_upper(path_, 256));
+    EXPECT_TRUE(grow_upper(path_, 512));
+    expect_clean(path_);
+    EXPECT_FALSE(std::filesystem::exists(path_.native() + ".growing"));
 }
 
 TEST_F(UpperDiskTest, KilledAtAnyChangeIsAbsentOrWhole) {
