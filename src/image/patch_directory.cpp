@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/sparse_copy.h"
 #include "base/text.h"
 #include "image/patch.h"
 #include "image/patch_path.h"
@@ -328,15 +329,7 @@ class DirectoryPatcher {
 
     static void copy_bytes(const CopySource& source, int fd, const std::string& from,
                            const std::string& to) {
-        std::array<std::byte, 64 * 1024> buffer;
-        for (;;) {
-            ssize_t n = ::read(source.fd.get(), buffer.data(), buffer.size());
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) os_failed(from, errno);
-            if (n == 0) return;
-            if (int err = write_all(fd, std::span(buffer).first(static_cast<std::size_t>(n))))
-                os_failed(to, err);
-        }
+        if (int err = sparse_copy_file(source.fd.get(), fd)) os_failed(from + " to " + to, err);
     }
 
     PinnedRoot root_;

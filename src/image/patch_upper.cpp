@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <utility>
@@ -39,24 +40,41 @@ class Spool {
         return piece;
     }
 
-    // The whole of a host file: as many bytes as it turns out to have.
-    DataPiece append(const CopySource& source, const std::string& name) {
-        DataPiece piece{0, end_, 0};
-        std::array<std::byte, kCopyBuffer> buffer;
-        for (;;) {
-            ssize_t n = ::read(source.fd.get(), buffer.data(), buffer.size());
-            if (n < 0 && errno == EINTR) continue;
-            if (n < 0) patch_failed(name + ": " + os_error_text(errno));
-            if (n == 0) break;
-            write(std::span(buffer).first(static_cast<std::size_t>(n)));
+    // A host file: pieces for its data, none for its holes. Its size is what it was when it was opened.
+    std::vector<DataPiece> append(const CopySource& source, const std::string& name) {
+        std::vector<DataPiece> pieces;
+        auto end = static_cast<off_t>(source.size);
+        for (off_t at = 0; at < end;) {
+            off_t data = ::lseek(source.fd.get(), at, SEEK_DATA);
+            if (data < 0 && errno == ENXIO) break;
+            off_t hole = data < 0 ? -1 : ::lseek(source.fd.get(), data, SEEK_HOLE);
+            if (hole < 0) patch_failed(name + ": " + os_error_text(errno));
+            at = std::min(hole, end);
+            if (data < at) pieces.push_back(copy_range(source, data, at, name));
         }
-        piece.length = end_ - piece.source_offset;
-        return piece;
+        return pieces;
     }
 
     UniqueFd take() { return std::move(fd_); }
 
   private:
+    DataPiece copy_range(const CopySource& source, off_t from, off_t to, const std::string& name) {
+        DataPiece piece{static_cast<std::uint64_t>(from), end_, 0};
+        std::array<std::byte, kCopyBuffer> buffer;
+        while (from < to) {
+            auto wanted = static_cast<std::size_t>(
+                std::min<off_t>(to - from, static_cast<off_t>(buffer.size())));
+            ssize_t n = ::pread(source.fd.get(), buffer.data(), wanted, from);
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) patch_failed(name + ": " + os_error_text(errno));
+            if (n == 0) break;  // cut short meanwhile: the rest is zero
+            write(std::span(buffer).first(static_cast<std::size_t>(n)));
+            from += n;
+        }
+        piece.length = end_ - piece.source_offset;
+        return piece;
+    }
+
     void write(std::span<const std::byte> bytes) {
         if (bytes.empty()) return;
         if (!fd_) open();
@@ -307,8 +325,8 @@ class UpperPatcher {
         file.size += bytes.size();
     }
     void add_file(Inode& file, const CopySource& source, const std::string& name) {
-        file.data.push_back(spool_.append(source, name));
-        file.size = file.data.back().length;
+        file.data = spool_.append(source, name);
+        file.size = source.size;
     }
 
     static std::uint32_t permissions(std::optional<std::uint32_t> wanted, std::uint32_t fallback) {

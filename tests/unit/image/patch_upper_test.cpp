@@ -270,6 +270,18 @@ TEST_F(PatchUpperTest, SourcesMayBeGoneByTheTimeTheDiskIsMade) {
     EXPECT_EQ(content("/f"), "spooled");
 }
 
+TEST_F(PatchUpperTest, HolesOfSourcesStayHoles) {
+    std::string source = host_file("sparse", "head");
+    std::filesystem::resize_file(source, 40 << 20);
+    std::ofstream(source, std::ios::app) << "tail";
+    std::filesystem::resize_file(source, 50 << 20);
+    create_upper(disk_, 200,
+                 patch_upper(std::vector<Patch>{CopyFilePatch{source, "/s", {}, false}}, layers_,
+                             directory_));
+    EXPECT_LE(allocated(disk_), 4U << 20);
+    EXPECT_EQ(content("/s"), read_file(source));
+}
+
 TEST_F(PatchUpperTest, MoreThanTheDiskHoldsIsAFormatFault) {
     std::filesystem::path big = directory_ / "src/big";
     std::ofstream(big).put('x');
