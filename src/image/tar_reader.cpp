@@ -193,6 +193,11 @@ void TarReader::apply_pax(Extended& extended, std::string_view records) {
             extended.uid = pax_number<std::uint32_t>(value);
         } else if (key == "gid") {
             extended.gid = pax_number<std::uint32_t>(value);
+        } else if (key.starts_with(kXattrKey) && value.empty()) {
+            // An empty value takes a record back (POSIX pax), so attributes without value cannot be expressed.
+            std::erase_if(extended.xattrs, [&](const Xattr& xattr) {
+                return xattr.name == key.substr(kXattrKey.size());
+            });
         } else if (key.starts_with(kXattrKey)) {
             if (extended.xattrs.size() >= kMaxXattrsPerEntry) fail("too many extended attributes");
             extended.xattrs.push_back(

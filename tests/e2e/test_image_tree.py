@@ -14,7 +14,8 @@ from msbregistry import Layout, Registry
 
 TREE_LIST = pathlib.Path(os.environ["MSB_BUILD_DIR"]) / "tests" / "tree_list"
 # Mount points of the agent and files it writes.
-NOT_OF_THE_IMAGE = [".msb", "proc", "sys", "dev", "run", "tmp", "etc/hosts", "etc/hostname", "etc/resolv.conf"]
+NOT_OF_THE_IMAGE = [".msb", "proc", "sys", "dev", "run", "tmp", "etc/hosts", "etc/hostname", "etc/resolv.conf",
+                    "etc/profile", "var"]
 LONG = "n" * 255
 
 
@@ -146,4 +147,5 @@ def expected(place, image):
 def test_the_guest_sees_what_umoci_unpacks(msb, image, expected, root_disk):
     _, reference = image
     seen = msb.ok("run", "-q", "--root-disk", root_disk, reference).out.splitlines()
+    assert [line for line in seen if line not in expected] == []
     assert seen == expected

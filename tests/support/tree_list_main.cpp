@@ -93,8 +93,9 @@ struct Lister {
         const std::string path = root + "/" + relative;
         struct stat info{};
         if (::lstat(path.c_str(), &info) != 0) fail(path);
-        if (info.st_dev != device) return;
         const bool directory = S_ISDIR(info.st_mode);
+        // A mount. (On an overlay, files that are no directories have the device of their layer.)
+        if (directory && info.st_dev != device) return;
         const bool file = S_ISREG(info.st_mode);
         std::string links = "-";
         if (!directory && info.st_nlink > 1)
