@@ -5,8 +5,9 @@
 #
 # Each target runs for SECONDS of wall time, two at a time on two CPUs (FUZZ_JOBS changes that), on
 # its seed corpus tests/fuzz/corpus/<target>/, which is only read: new inputs go to a scratch
-# folder. A crash, leak, hang (25 s on one input) or more than 1 GiB of memory fails the target; the
-# input that did it stays in build-fuzz/findings/, and the report says how to run it again.
+# folder. A crash, leak, hang (120 s on one input, by the clock: hosts are busy) or more than 1 GiB
+# of memory fails the target; the input that did it stays in build-fuzz/findings/, and the report
+# says how to run it again.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -49,7 +50,7 @@ fuzz_one() {
     local dictionary=()
     [ ! -f "tests/fuzz/dict/$name.dict" ] || dictionary=("-dict=tests/fuzz/dict/$name.dict")
     ASAN_OPTIONS=${ASAN_OPTIONS:-allocator_may_return_null=1} "$target" \
-        -max_total_time="$seconds" -timeout=25 -rss_limit_mb=1024 -print_final_stats=1 \
+        -max_total_time="$seconds" -timeout=120 -rss_limit_mb=1024 -print_final_stats=1 \
         -artifact_prefix="$build/findings/$name-" "${dictionary[@]}" "${folders[@]}" >"$log" 2>&1 || status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -n 1)
     features=$(grep -oE 'ft: [0-9]+' "$log" | tail -n 1 | cut -d' ' -f2)
