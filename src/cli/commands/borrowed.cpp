@@ -40,7 +40,11 @@ void BorrowedSandbox::give_back() {
     if (!started_) return;
     started_ = false;
     try {
-        sandbox_.stop();
+        // To the end of the process: until then an unnamed sandbox still has its row, and its image is in use.
+        if (sandbox_.owns_lifecycle())
+            (void)sandbox_.stop_and_wait();
+        else
+            sandbox_.stop();
     } catch (...) {
         print_error(current_exception_text());
     }

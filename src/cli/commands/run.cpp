@@ -2,6 +2,8 @@
 #include <microsandbox/sandbox.h>
 #include <unistd.h>
 
+#include <future>
+
 #include "base/text.h"
 #include "cli/commands/borrowed.h"
 #include "cli/commands/commands.h"
@@ -54,6 +56,25 @@ int run_in(BorrowedSandbox& sandbox, const Matches& matches) {
     }
     sandbox.give_back();
     return code;
+}
+
+// The image's own init runs the command: the console is its output, and the sandbox ends with it.
+int follow_init(const Sandbox& sandbox) {
+    constexpr std::chrono::milliseconds kPoll{100};
+    microsandbox::LogStreamOptions options;
+    options.sources = {microsandbox::LogSource::kSystem};
+    options.follow = true;
+    microsandbox::LogStream log = sandbox.log_stream(options);
+    auto exit = std::async(std::launch::async, [&sandbox] { return sandbox.wait(); });
+    for (;;) {
+        const bool ended = exit.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+        bool timed_out = false;
+        if (const auto entry = log.recv_for(kPoll, timed_out))
+            write_out(entry->data);
+        else if (ended || !timed_out)
+            break;
+    }
+    return exit.get().exit_code.value_or(1);
 }
 
 int reuse(const SandboxHandle& handle, const Matches& matches) {
@@ -123,11 +144,13 @@ int run_command(const Matches& matches, const Globals& globals) {
         write_out(name.text + "\n");
         return 0;
     }
+    builder.foreground(trailing_words(matches));
     std::optional<BorrowedSandbox> sandbox;
     {
         CreateProgress progress("Starting", name.text, image_text(matches), quiet);
         sandbox.emplace(builder.pull_progress(progress.sink()).create());
     }
+    if ((*sandbox)->init_owns_command()) return follow_init(**sandbox);
     return run_in(*sandbox, matches);
 }
 
