@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cerrno>
 #include <map>
-#include <thread>
 #include <tuple>
 
 #include "base/error.h"
@@ -182,9 +181,7 @@ class ImageLoader {
             stands_for.push_back(it->second);
         }
         std::vector<Blob> blobs(image_.layers.size());
-        std::size_t width = std::max(1U, std::thread::hardware_concurrency());
-        for_each_layer(work.size(), width,
-                       [&](std::size_t i) { blobs[work[i]] = make_layer(work[i]); });
+        for_each_layer(work.size(), [&](std::size_t i) { blobs[work[i]] = make_layer(work[i]); });
         for (std::size_t i = 0; i < blobs.size(); ++i)
             blobs[i] = blobs[stands_for[i]];
         return blobs;

@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <memory>
 #include <set>
-#include <thread>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -126,8 +125,7 @@ class ArchiveWriter {
 
     // The digests are needed before the first byte can be written.
     void digest_layers() {
-        std::size_t width = std::max(1U, std::thread::hardware_concurrency());
-        for_each_layer(layers_.size(), width, [&](std::size_t i) {
+        for_each_layer(layers_.size(), [&](std::size_t i) {
             DigestSink sink;
             layers_[i]->content->write(sink, stop_);
             layers_[i]->hex = sink.hex();

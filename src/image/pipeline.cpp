@@ -50,8 +50,8 @@ void EventSender::send(const PullEvent& event) {
     }
 }
 
-void for_each_layer(std::size_t count, std::size_t width,
-                    const std::function<void(std::size_t)>& work) {
+void for_each_layer(std::size_t count, const std::function<void(std::size_t)>& work) {
+    std::size_t width = std::clamp<std::size_t>(2 * std::thread::hardware_concurrency(), 4, 16);
     std::vector<std::exception_ptr> failures(count);
     std::atomic<std::size_t> next = 0;
     auto run = [&] {

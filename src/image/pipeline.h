@@ -27,10 +27,10 @@ class EventSender {
     std::mutex mutex_;
 };
 
-// Calls work(0) ... work(count - 1) from at most `width` threads, the caller's among them. All are called even if some
-// fail; then the failure of the lowest index is thrown.
-void for_each_layer(std::size_t count, std::size_t width,
-                    const std::function<void(std::size_t)>& work);
+// Calls work(0) ... work(count - 1) from several threads, the caller's among them: clamp(2 x CPUs, 4, 16) of them, as
+// spec/images.md section 3.4 has it for pulls. All are called even if some fail; then the failure of the lowest index is
+// thrown.
+void for_each_layer(std::size_t count, const std::function<void(std::size_t)>& work);
 
 // Makes fsmeta and VMDK of an image whose layers are all cached, unless they are there; only the descriptor when nothing
 // else is missing. `rebuild`: a layer has just been made, so that an older fsmeta may describe another image of it.

@@ -190,9 +190,7 @@ class Puller {
     }
 
     void make_layers(RegistryClient& registry, const ResolvedImage& resolved) {
-        std::size_t count = resolved.manifest.layers.size();
-        std::size_t width = std::clamp<std::size_t>(2 * std::thread::hardware_concurrency(), 4, 16);
-        for_each_layer(count, width, [&](std::size_t i) {
+        for_each_layer(resolved.manifest.layers.size(), [&](std::size_t i) {
             make_layer(registry, resolved.manifest.layers[i], i, resolved.config.diff_ids[i]);
         });
     }

@@ -64,7 +64,7 @@ std::string layer_with_everything() {
     tar.file("owned/.wh..wh..opq", "");
     tar.pax("SCHILY.xattr.security.capability", std::string("\1\0\0\2 \n=", 7))
         .file("capable", "c");
-    tar.pax("SCHILY.xattr.user.empty", "").pax("SCHILY.xattr.user.b", "2").directory("attributed");
+    tar.pax("SCHILY.xattr.user.a", "1").pax("SCHILY.xattr.user.b", "2").directory("attributed");
     tar.file("caf\xc3\xa9 \xff\xfe", "not all names are text");
     tar.file("empty", "");
     return tar.finish();
