@@ -23,6 +23,8 @@ constexpr std::array<int, 9> kFatalSignals = {SIGINT,  SIGTERM, SIGHUP, SIGQUIT,
                                               SIGSEGV, SIGBUS,  SIGFPE, SIGILL};
 constexpr std::string_view kClearBelow = "\x1b[J";
 constexpr std::string_view kClearRight = "\x1b[K";
+constexpr std::string_view kNoWrap = "\x1b[?7l";
+constexpr std::string_view kWrap = "\x1b[?7h";
 
 // What the handler needs. `active` is set last and says that the rest is valid.
 struct SavedTerminal {
@@ -194,12 +196,14 @@ std::string redraw_sequence(const std::vector<std::size_t>& previous,
     std::string text = "\r";
     if (const auto up = rows_above_cursor(previous, std::max<std::size_t>(1, columns)); up > 0)
         text += "\x1b[" + std::to_string(up) + "A";
+    if (!lines.empty()) text += kNoWrap;
     for (std::size_t i = 0; i < lines.size(); ++i) {
         if (i != 0) text += "\r\n";
         text += lines[i];
         text += kClearRight;
     }
     text += kClearBelow;
+    if (!lines.empty()) text += kWrap;
     return text;
 }
 

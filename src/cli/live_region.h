@@ -61,7 +61,8 @@ std::size_t visible_width(std::string_view text);
 
 // What a frame writes: back to the first line of the one before, whose lines were `previous` code points wide, then the
 // lines with the rest of each row cleared, then everything below cleared. A terminal made narrower since has wrapped the
-// old lines into more rows.
+// old lines into more rows. Wrapping is off meanwhile: a terminal may be narrower already than it has told (tmux tells
+// later), and a line must not become two.
 std::string redraw_sequence(const std::vector<std::size_t>& previous,
                             const std::vector<std::string>& lines, std::size_t columns);
 

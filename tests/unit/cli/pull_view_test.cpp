@@ -183,8 +183,8 @@ TEST(LiveRegion, CutsWhatIsVisibleAndKeepsColours) {
 }
 
 TEST(LiveRegion, GoesBackToItsFirstRow) {
-    EXPECT_EQ(redraw_sequence({}, {"a", "b"}, 80), "\ra\x1b[K\r\nb\x1b[K\x1b[J");
-    EXPECT_EQ(redraw_sequence({1, 1}, {"c"}, 80), "\r\x1b[1Ac\x1b[K\x1b[J");
+    EXPECT_EQ(redraw_sequence({}, {"a", "b"}, 80), "\r\x1b[?7la\x1b[K\r\nb\x1b[K\x1b[J\x1b[?7h");
+    EXPECT_EQ(redraw_sequence({1, 1}, {"c"}, 80), "\r\x1b[1A\x1b[?7lc\x1b[K\x1b[J\x1b[?7h");
     EXPECT_EQ(redraw_sequence({1}, {}, 80), "\r\x1b[J");
     EXPECT_EQ(redraw_sequence({79, 40, 0}, {}, 40), "\r\x1b[3A\x1b[J")
         << "wrapped by a narrower terminal";
