@@ -305,6 +305,9 @@ class Launch {
         }
         try {
             state::mark_start_failed(backend_->database(), id_);
+            // Nothing has run, so there are no logs to keep; after a failed boot the next sweep removes it.
+            if (config_.lifecycle.ephemeral && !process_)
+                state::clean_up_ephemeral_self(backend_->database(), backend_->roots, id_);
         } catch (const std::exception& error) {
             log(LogLevel::kWarn, "launcher", "marking {} stopped: {}", config_.name, error.what());
         }

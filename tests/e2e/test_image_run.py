@@ -89,6 +89,7 @@ def test_a_users_disk_as_the_upper(msb, place, plain):
     msb.ok("create", "-n", "holder", "--root-disk", upper, plain)
     result = msb("run", "--root-disk", upper, plain, "--", "true")
     assert result.code == 1 and "is already attached with an incompatible disk mode" in result.err
+    assert msb.names() == ["holder"], "the unnamed one that could not start is gone"
     msb.ok("rm", "-f", "holder")
 
 
