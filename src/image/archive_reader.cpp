@@ -24,6 +24,8 @@ namespace msb::image {
 namespace {
 
 constexpr std::size_t kSpoolChunk = 1 << 20;
+// Of a pipe, after the archive's end mark: GNU tar pads to 10 KiB, and nobody to much more.
+constexpr std::uint64_t kMaxTrailer = 64 << 20;
 
 [[noreturn]] void fail(const std::string& what) {
     throw Error(ErrorCode::kCustom, what);
@@ -198,7 +200,7 @@ void ArchiveReader::read_input(const Cache& cache, int input, const std::stop_to
         StreamSource stream(input, stop);
         spool(cache, stream, stop);
         // A writer that is not done with its padding must not die of a closed pipe.
-        stream.skip(kMaxSpooledArchive);
+        stream.skip(kMaxTrailer);
         return;
     }
     FileSource file = FileSource::borrow(input, static_cast<std::uint64_t>(start));
