@@ -2,7 +2,7 @@
 #
 #   make demo      install what is missing, build everything, boot a microVM and run a shell in it
 #   make build     programs, guest agent, kernel and images into build/
-#   make test      build, then every test (unit, integration, end to end)
+#   make test      build these and the tests, then run every test (unit, integration, end to end)
 #   make bench     build, then the benchmarks
 #   make lint      formatting, clang-tidy and shellcheck
 #   make fuzz      every fuzz target for FUZZ_SECONDS (60)
@@ -32,10 +32,12 @@ demo: build
 build: deps
 	scripts/build.sh --preset $(PRESET) --jobs $(JOBS)
 
-test: build
+test: deps
+	scripts/build.sh --preset $(PRESET) --jobs $(JOBS) --all
 	scripts/test.sh $(PRESET)
 
-bench: build
+bench: deps
+	scripts/build.sh --preset $(PRESET) --jobs $(JOBS) --all
 	scripts/bench.sh $(BUILD)
 
 lint: deps

@@ -2,7 +2,9 @@
 # Builds everything a run needs: the programs, the guest agent and its initramfs, the guest kernel
 # (from its cache when it is there) and the demo root file system.
 #
-# usage: build.sh [--preset NAME] [--jobs N]
+# usage: build.sh [--preset NAME] [--jobs N] [--all]
+#
+# --all also builds the tests and benchmarks.
 #
 #   build/bin/                          programs
 #   build/lib/microsandbox/vmlinux      guest kernel
@@ -16,11 +18,13 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 preset=release
 jobs=$(nproc)
+targets=(programs)
 while [ $# -gt 0 ]; do
     case $1 in
         --preset) preset=${2:?--preset needs a name}; shift 2 ;;
         --jobs) jobs=${2:?--jobs needs a number}; shift 2 ;;
-        *) echo "build: error: unknown argument '$1' (usage: build.sh [--preset NAME] [--jobs N])" >&2; exit 2 ;;
+        --all) targets=(all initramfs); shift ;;
+        *) echo "build: error: unknown argument '$1' (usage: build.sh [--preset NAME] [--jobs N] [--all])" >&2; exit 2 ;;
     esac
 done
 build=build
@@ -28,7 +32,7 @@ build=build
 
 cmake --preset "$preset"
 # The agent's initramfs is a target of its own beside `all`.
-cmake --build "$build" --parallel "$jobs" --target all initramfs
+cmake --build "$build" --parallel "$jobs" --target "${targets[@]}"
 
 guest/kernel/build.sh --jobs "$jobs" --output "$build/lib/microsandbox/vmlinux" >/dev/null
 
