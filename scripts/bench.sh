@@ -11,7 +11,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 build=${1:-build}
 [ $# -eq 0 ] || shift
 MSB_BUILD_DIR=$(cd -- "$build" && pwd) || {
-    echo "bench: error: $build does not exist: run 'make build' first" >&2
+    echo "bench: error: $build does not exist: run 'make bench', which builds it, first" >&2
     exit 1
 }
 export MSB_BUILD_DIR

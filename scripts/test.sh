@@ -17,7 +17,7 @@ fi
 build=build
 [ "$preset" = release ] || build=build-$preset
 [ -f "$build/CTestTestfile.cmake" ] || {
-    echo "test: error: $build is not built: run 'make build' first" >&2
+    echo "test: error: $build is not built: run 'make test', which builds it" >&2
     exit 1
 }
 ulimit -c 0 # crash tests make cores; nobody looks at them here
