@@ -321,7 +321,6 @@ TEST(CreateOptions, FlagsOfLaterIssuesAreRefusedByName) {
         {"--tls-intercept", "tls-intercept"},
         {"--max-connections 3", "max-connections"},
         {"--proxy socks5://1.2.3.4:1", "proxy"},
-        {"--conf /dev/null", "conf"},
         {"--vsock /a:1", "vsock"},
         {"--mount-dir /tmp:/x", "mount-dir"},
         {"--mount-named a:/b", "mount-named"},
