@@ -30,6 +30,7 @@ stop() {
     if running_host >/dev/null; then
         read -r pid _ <"$state/running"
         kill "$pid"
+        while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done # its port is free then
         echo "dev-registry: stopped"
     else
         echo "dev-registry: not running"

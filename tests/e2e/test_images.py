@@ -4,12 +4,13 @@ sections 15 to 19)."""
 import json
 import pathlib
 import re
+import signal
 import subprocess
 
 import msbregistry
 import pytest
 
-from msbcli import Terminal
+from msbcli import Terminal, wait_until
 
 CONFIG = {"Cmd": ["-c", "echo own command in $PWD as $(id -un) with $FROM_IMAGE"], "Entrypoint": ["/bin/sh"],
           "Env": ["PATH=/bin", "FROM_IMAGE=yes"], "WorkingDir": "/work", "User": "nobody", "Labels": {"k": "v"},
@@ -181,6 +182,21 @@ def test_a_failed_save_leaves_the_file_that_was_there(msb, box_image, tmp_path):
     assert file.read_text() == "precious"
     assert msb("save", box_image, "-o", tmp_path / "no/dir.tar").code == 1
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_interrupted_save_leaves_nothing(msb, box_image, tmp_path):
+    large = msbregistry.Layout(str(tmp_path / "layout"))
+    large.image([msbregistry.make_tar({"zeros": bytes(400 << 20)})])
+    subprocess.run(["tar", "-C", large.directory, "-cf", tmp_path / "large.tar", "."], check=True)
+    msb.ok("load", "-q", "-i", tmp_path / "large.tar", "-t", "large")
+    target = tmp_path / "out"
+    target.mkdir()
+    process = msb.popen("save", "large", "-o", str(target / "a.tar"))
+    wait_until(lambda: list(target.iterdir()) or process.poll() is not None, what="the work file")
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == -signal.SIGINT
+    assert list(target.iterdir()) == []
+    msb.ok("rmi", "-q", "large")
 
 
 def test_archives_do_not_go_to_or_come_from_a_terminal(msb, box_image):

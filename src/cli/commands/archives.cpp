@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cli/commands/commands.h"
+#include "cli/interrupts.h"
 #include "cli/pull_display.h"
 #include "cli/spinner.h"
 #include "cli/style.h"
@@ -43,9 +44,15 @@ int save_command(const Matches& matches) {
         Image::save_to(STDOUT_FILENO, references, format);
         return 0;
     }
-    Spinner spinner("Saving", *output, matches.has("quiet"));
-    Image::save(references, *output, format);
-    spinner.finish("Saved");
+    Interrupts interrupts;
+    try {
+        Spinner spinner("Saving", *output, matches.has("quiet"));
+        Image::save(references, *output, format, interrupts.token());
+        spinner.finish("Saved");
+    } catch (...) {
+        interrupts.raise_if_any();
+        throw;
+    }
     return 0;
 }
 
