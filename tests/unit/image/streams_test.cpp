@@ -88,7 +88,7 @@ TEST(Streams, GzipHeadersMayBeCutAnywhere) {
 
 TEST(Streams, DamageIsAnError) {
     std::string data = sample();
-    for (auto [packed, compression] :
+    for (const auto& [packed, compression] :
          {std::pair(gzip(data), Compression::kGzip), std::pair(zstd(data), Compression::kZstd)}) {
         EXPECT_THROW(
             inflate(std::string_view(packed).substr(0, packed.size() / 2), compression, 4096),
