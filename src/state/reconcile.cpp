@@ -123,17 +123,19 @@ void sweep(Database& database, const StateRoots& roots) {
     unsigned corrected = 0;
     auto candidates = query_stale_candidates(database);
     for (const ListedSandbox& candidate : candidates) {
-        if (monotonic_ns() >= deadline || corrected >= kSweepRows) break;
+        if ((corrected > 0 && monotonic_ns() >= deadline) || corrected >= kSweepRows) break;
         if (!correction_for(candidate.row.status, candidate.running_run)) continue;
         correct(database, roots, candidate.row);
         ++corrected;
     }
+    // One at least, however slow the host: leftovers must not wait for a sweep without corrections.
+    bool cleaned = false;
     for (std::int64_t id : ephemeral_leftovers(database)) {
-        if (monotonic_ns() >= deadline) break;
+        if (cleaned && monotonic_ns() >= deadline) break;
         const auto row = find_sandbox(database, id);
         if (!row) continue;
         const auto lock = try_lock_lifecycle(roots, row->name);
-        if (lock) clean_up_ephemeral(database, roots, id);
+        if (lock) cleaned |= clean_up_ephemeral(database, roots, id);
     }
 }
 
