@@ -10,6 +10,9 @@ if(CCACHE_PROGRAM)
 endif()
 
 add_compile_options(-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-missing-field-initializers)
+# GCC 12 takes inactive members of optional and variant for uninitialised ones (GCC bug 80635) and string appends for overlaps
+# (105651).
+add_compile_options("$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-restrict>")
 add_compile_options(-fno-omit-frame-pointer -fstack-protector-strong)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)

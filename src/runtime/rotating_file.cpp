@@ -40,10 +40,9 @@ int RotatingFile::write(std::string_view record) {
         return 0;
     }
     struct stat info{};
-    if (::fstat(fd_.get(), &info) == 0) {
-        // Part of the record may be on disk: cut it off again, so that the file stays made of whole lines.
-        if (static_cast<std::uint64_t>(info.st_size) > size_)
-            (void)::ftruncate(fd_.get(), static_cast<off_t>(size_));
+    if (::fstat(fd_.get(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) > size_) {
+        // Part of the record is on disk: cut it off again, so that the file stays made of whole lines.
+        [[maybe_unused]] const int best_effort = ::ftruncate(fd_.get(), static_cast<off_t>(size_));
     }
     return error;
 }
