@@ -22,7 +22,7 @@ struct ConfiguredAuth {
 
 struct CredentialSources {
     std::optional<BasicCredentials> explicit_credentials;
-    bool anonymous = false;  // nothing below is asked
+    bool anonymous = false;                            // nothing below is asked
     std::map<std::string, ConfiguredAuth> configured;  // by registry name
     std::filesystem::path secrets_directory;           // <home>/secrets/registries
     // The folder of Docker's config.json; nullopt: $DOCKER_CONFIG, else ~/.docker.

@@ -50,6 +50,7 @@ void limit_threads(pid_t pid, const std::vector<std::int64_t>& threads, unsigned
 std::vector<bool> bind_threads(pid_t pid, const std::vector<std::int64_t>& threads,
                                const std::vector<int>& processors, unsigned online) {
     std::vector<bool> bound(processors.size());
+    if (online == 0) return bound;
     for (std::size_t i = 0; i < std::min(threads.size(), processors.size()); ++i) {
         const int processor = processors[i < online ? i : i % online];
         if (processor < 0 || processor >= CPU_SETSIZE) continue;

@@ -190,10 +190,10 @@ class Loader {
             return std::nullopt;
         }
         const std::string_view tag = raw.tag == nullptr ? "" : text_of(raw.tag);
+        // Quotes and !!str make a string of anything; the other core tags say what a plain scalar is anyway.
+        const bool quoted = raw.style != YAML_PLAIN_SCALAR_STYLE;
         YamlNode value;
-        if (tag.empty() && raw.style == YAML_PLAIN_SCALAR_STYLE) {
-            value = plain_scalar(std::move(text));
-        } else if (tag.empty() || tag.ends_with(":str")) {
+        if (tag.ends_with(":str") || (tag.empty() && quoted)) {
             value.kind = YamlNode::Kind::kString;
             value.text = std::move(text);
         } else {

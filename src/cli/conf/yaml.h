@@ -21,9 +21,9 @@ struct YamlEntry;
 struct YamlNode {
     enum class Kind : std::uint8_t { kNull, kBool, kInteger, kFloat, kString, kList, kMap };
     Kind kind = Kind::kNull;
-    std::string text;             // scalars: as written, quotes and escapes resolved
-    bool boolean = false;         // kBool
-    std::int64_t integer = 0;     // kInteger; larger ones are floats
+    std::string text;                // scalars: as written, quotes and escapes resolved
+    bool boolean = false;            // kBool
+    std::int64_t integer = 0;        // kInteger; larger ones are floats
     std::vector<YamlNode> items;     // kList
     std::vector<YamlEntry> entries;  // kMap, in the document's order
 
