@@ -220,7 +220,7 @@ INSTANTIATE_TEST_SUITE_P(
                       BadFrame{"LengthThree", length_only(3)},
                       BadFrame{"LengthTooLarge", length_only(4'194'305)},
                       BadFrame{"LengthHuge", length_only(0xffffffff)}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST(RelayForwarding, FramesBeforeAViolationAreForwarded) {
     Harness h;
@@ -454,8 +454,11 @@ TEST(RelayIsolation, ClientsShareABlockedGuestByWholeFrames) {
         << "the relay's own frames go first, after the frame in progress";
     EXPECT_LE(position("core.exec.signal"), 3) << "one client's flood does not hold up another";
     std::uint32_t expected = 1;
-    for (const Frame& frame : frames)
-        if (frame.type == "core.exec.stdin") EXPECT_EQ(frame.id, expected++);
+    for (const Frame& frame : frames) {
+        if (frame.type == "core.exec.stdin") {
+            EXPECT_EQ(frame.id, expected++);
+        }
+    }
 }
 
 TEST(RelayIsolation, FloodingClientIsNotReadUntilItsLaneDrains) {
