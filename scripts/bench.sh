@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Runs every benchmark of a finished build, one after the other: bin/bench_* and the scripts bench/*.{sh,py}.
+# Runs every benchmark of a finished build, one after the other: bin/bench_*, bin/*_bench and the scripts that are
+# executable in bench/ and its folders.
 #
 # usage: bench.sh [BUILD_DIR] [name...]
 #
 # With names, only benchmarks whose file name contains one of them. Scripts get the build folder in
-# MSB_BUILD_DIR. Fails when one fails; a benchmark's figures never do.
+# MSB_BUILD_DIR. MSB_BENCH_UPSTREAM=npm (or a path) compares with upstream's msb where that makes sense. Fails when one fails; a benchmark's figures never do.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
@@ -24,7 +25,7 @@ wanted() {
 }
 shopt -s nullglob
 failed=() count=0
-for bench in "$build"/bin/bench_* bench/*.sh bench/*.py; do
+for bench in "$build"/bin/bench_* "$build"/bin/*_bench bench/*.{sh,py} bench/*/*.{sh,py}; do
     if [ ! -x "$bench" ] || ! wanted "$bench" "$@"; then continue; fi
     count=$((count + 1))
     printf '\n== %s\n' "${bench##*/}"

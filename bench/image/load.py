@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Time and memory of `msb load` of a large image, beside upstream's when one is given.
 
-usage: load.py MSB [UPSTREAM_MSB]
+usage: load.py [MSB [UPSTREAM_MSB]], see programs() in upstream.py
 
-UPSTREAM_MSB is what upstream.fetch() of this folder gets from npm, or "npm" to have it fetched. The image is that of
+The image is that of
 pull.py, as docker-archive (layers as they are) and as OCI layout (layers in gzip), each loaded from a file in turns with
 upstream, and once through a pipe. Prints one line per figure.
 """
@@ -55,11 +55,9 @@ def bench(name, archive, msb, other, home):
 
 
 def main():
-    msb, other = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
     work = tempfile.mkdtemp(prefix="msb-bench-")
     try:
-        if other == "npm":
-            other = upstream.fetch(work)
+        msb, other = upstream.programs(sys.argv, work)
         # In a process of its own: a child's peak memory counts what it was forked from.
         builder = multiprocessing.Process(target=build, args=(work,))
         builder.start()

@@ -1,10 +1,9 @@
 #!/usr/bin/python3
 """Pull time of a large image from a loopback registry, beside upstream's msb when one is given.
 
-usage: pull.py IMAGE_PULL [UPSTREAM_MSB]
+usage: pull.py [MSB [UPSTREAM_MSB]], see programs() in upstream.py
 
 The image: three gzip layers, about 370 MB and 13 000 entries taken from this machine's /usr. Prints one line per figure.
-IMAGE_PULL is build/tests/image_pull.
 """
 
 import io
@@ -20,6 +19,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests/lib"))
 import msbregistry  # noqa: E402
+import upstream  # noqa: E402  (beside this file)
 
 LAYERS, BYTES, ENTRIES, ROUNDS = 3, 370_000_000, 13_000, 5
 
@@ -62,10 +62,16 @@ def timed(command, environment=None, stdin=None):
     return time.monotonic() - start, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
 
 
+def pull(msb, reference, home, fresh=True):
+    if fresh:
+        shutil.rmtree(home, ignore_errors=True)
+    return timed([msb, "pull", "--insecure", reference], os.environ | {"MSB_HOME": home})
+
+
 def main():
-    pull, upstream = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
     work = tempfile.mkdtemp(prefix="msb-bench-")
     try:
+        msb, other_msb = upstream.programs(sys.argv, work)
         # In a process of its own: a child's peak memory counts what it was forked from.
         builder = multiprocessing.Process(target=build, args=(f"{work}/oci",))
         builder.start()
@@ -75,16 +81,13 @@ def main():
             reference = f"{registry.host}/py:1"
             ours, theirs = [], []
             for _ in range(ROUNDS):
-                shutil.rmtree(f"{work}/cache", ignore_errors=True)
-                ours.append(timed([pull, f"{work}/cache", reference, "--insecure"]))
-                if upstream:
-                    shutil.rmtree(f"{work}/home", ignore_errors=True)
-                    theirs.append(timed([upstream, "pull", "--insecure", reference],
-                                        os.environ | {"MSB_HOME": f"{work}/home"}))
-            again = min(timed([pull, f"{work}/cache", reference, "--insecure"])[0] for _ in range(ROUNDS))
+                ours.append(pull(msb, reference, f"{work}/ours"))
+                if other_msb:
+                    theirs.append(pull(other_msb, reference, f"{work}/theirs"))
+            again = min(pull(msb, reference, f"{work}/ours", fresh=False)[0] for _ in range(ROUNDS))
         best, memory, cpu = min(ours)
-        print(f"image pull: {best:.2f} s, {cpu:.2f} s of CPU, peak {memory:.0f} MB")
-        if upstream:
+        print(f"msb pull: {best:.2f} s, {cpu:.2f} s of CPU, peak {memory:.0f} MB")
+        if other_msb:
             other, other_memory, other_cpu = min(theirs)
             print(f"upstream pull: {other:.2f} s, {other_cpu:.2f} s of CPU, peak {other_memory:.0f} MB")
             print(f"ratio: {best / other:.2f} (wanted: at most 0.60)")
