@@ -108,6 +108,7 @@ def test_a_small_terminal_and_one_that_is_resized(terminal, registry):
 
 def test_an_interrupt_leaves_a_clean_terminal(terminal, registry):
     terminal.line("clear; echo before")
+    expect_screen(terminal, "before\nhost>")  # what is typed before the prompt is back is shown twice
     terminal.line(f"$MSB pull -f --insecure {registry.host}/team/app:3")
     half_done(terminal)
     terminal.key("C-c")
