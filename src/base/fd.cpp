@@ -121,21 +121,46 @@ std::ptrdiff_t read_exactly(int fd, std::span<std::byte> data) noexcept {
     return static_cast<std::ptrdiff_t>(done);
 }
 
+UniqueFd make_unnamed_file(const std::filesystem::path& directory) noexcept {
+    UniqueFd fd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (fd || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return fd;
+    // Not every file system makes files without names.
+    std::string name = directory.native() + "/unnamed-XXXXXX";
+    fd.reset(::mkostemp(name.data(), O_CLOEXEC));
+    if (fd) ::unlink(name.c_str());
+    return fd;
+}
+
+int sync_directory(const std::filesystem::path& directory) noexcept {
+    UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    return fd && ::fsync(fd.get()) == 0 ? 0 : errno;
+}
+
+ReplacementFile::ReplacementFile(std::filesystem::path target)
+    : target_(std::move(target)),
+      directory_(target_.has_parent_path() ? target_.parent_path() : "."),
+      temporary_((directory_ / ("." + target_.filename().string() + ".XXXXXX")).native()),
+      fd_(::mkostemp(temporary_.data(), O_CLOEXEC)) {}
+
+ReplacementFile::~ReplacementFile() {
+    if (fd_ && !temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+int ReplacementFile::publish(unsigned mode, bool durable) noexcept {
+    if (::fchmod(fd_.get(), mode) != 0 || (durable && ::fsync(fd_.get()) != 0) ||
+        ::rename(temporary_.c_str(), target_.c_str()) != 0)
+        return errno;
+    temporary_.clear();
+    if (durable) sync_directory(directory_);
+    return 0;
+}
+
 void publish_file(const std::filesystem::path& path, std::string_view content, unsigned mode) {
-    std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : ".";
-    std::string temporary = (directory / ("." + path.filename().string() + ".XXXXXX")).string();
-    UniqueFd fd(::mkostemp(temporary.data(), O_CLOEXEC));
-    if (!fd) throw_os_error(errno, "create a temporary file in " + directory.string());
-    auto fail = [&](int err, const char* what) {
-        ::unlink(temporary.c_str());
-        throw_os_error(err, std::string(what) + " " + path.string());
-    };
-    if (int err = write_all(fd.get(), content)) fail(err, "write");
-    if (::fchmod(fd.get(), mode) != 0) fail(errno, "set mode of");
-    if (::fsync(fd.get()) != 0) fail(errno, "fsync");
-    if (::rename(temporary.c_str(), path.c_str()) != 0) fail(errno, "publish");
-    UniqueFd parent(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (parent) ::fsync(parent.get());
+    ReplacementFile file(path);
+    if (file.fd() < 0)
+        throw_os_error(errno, "create a temporary file in " + file.directory().string());
+    if (int err = write_all(file.fd(), content)) throw_os_error(err, "write " + path.string());
+    if (int err = file.publish(mode, true)) throw_os_error(err, "publish " + path.string());
 }
 
 }  // namespace msb

@@ -65,6 +65,35 @@ int pwrite_all(int fd, std::span<const std::byte> data, std::uint64_t offset) no
 // error.
 std::ptrdiff_t read_exactly(int fd, std::span<std::byte> data) noexcept;
 
+// A file without a name in `directory`, open for reading and writing, mode 0600: gone with its descriptor. Unset with
+// errno when it cannot be made.
+UniqueFd make_unnamed_file(const std::filesystem::path& directory) noexcept;
+
+// fsyncs a directory, so that a rename in it lasts. Returns 0 or the errno.
+int sync_directory(const std::filesystem::path& directory) noexcept;
+
+// A file being made beside the one it will replace. Destroying it unpublished removes it.
+class ReplacementFile {
+  public:
+    // fd() is unset and errno says why when it cannot be made. Mode 0600.
+    explicit ReplacementFile(std::filesystem::path target);
+    ReplacementFile(const ReplacementFile&) = delete;
+    ReplacementFile& operator=(const ReplacementFile&) = delete;
+    ~ReplacementFile();
+
+    int fd() const { return fd_.get(); }
+    const std::filesystem::path& directory() const { return directory_; }
+    // chmod, with `durable` fsync, and rename onto the target; with `durable` also fsync of the directory, whose failure
+    // is not told. Returns 0 or the errno.
+    int publish(unsigned mode, bool durable) noexcept;
+
+  private:
+    std::filesystem::path target_;
+    std::filesystem::path directory_;
+    std::string temporary_;
+    UniqueFd fd_;
+};
+
 // Publishes `content` at `path`: temporary file beside it, fsync, rename, fsync of the directory.
 // Readers see the old or the new file, never a part. Throws Error{kIo}; nothing is left behind on
 // failure.

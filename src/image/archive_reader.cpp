@@ -78,10 +78,10 @@ class Replayed : public ByteSource {
 };
 
 // A file in the cache's tmp/ that is gone with its descriptor, whatever happens to the process.
-UniqueFd make_unnamed_file(const Cache& cache) {
-    std::string path = cache.work("load-XXXXXX.blob").native();
-    UniqueFd fd(::mkostemps(path.data(), 5, O_CLOEXEC));
-    if (!fd || ::unlink(path.c_str()) != 0) throw_cache_error(path, errno);
+UniqueFd make_spool(const Cache& cache) {
+    const std::filesystem::path directory = cache.work("load").parent_path();
+    UniqueFd fd = make_unnamed_file(directory);
+    if (!fd) throw_cache_error(directory, errno);
     return fd;
 }
 
@@ -218,7 +218,7 @@ void ArchiveReader::read_input(const Cache& cache, int input, const std::stop_to
 }
 
 void ArchiveReader::spool(const Cache& cache, ByteSource& raw, const std::stop_token& stop) {
-    spool_ = make_unnamed_file(cache);
+    spool_ = make_spool(cache);
     fd_ = spool_.get();
     std::array<std::byte, kArchiveMagicBytes> magic;
     std::span<const std::byte> head = std::span(magic).first(read_fully(raw, magic));

@@ -272,37 +272,11 @@ class ArchiveWriter {
     throw Error(ErrorCode::kImage, "cache error at " + path.string() + ": " + os_error_text(err));
 }
 
-// A file beside its target, which it replaces when it is complete.
-class Replacement {
-  public:
-    explicit Replacement(const std::filesystem::path& target) : target_(target) {
-        std::filesystem::path directory =
-            target.has_parent_path() ? target.parent_path() : std::filesystem::path(".");
-        path_ = (directory / ("." + target.filename().string() + ".XXXXXX")).native();
-        fd_ = UniqueFd(::mkostemp(path_.data(), O_CLOEXEC));
-        if (!fd_) throw_output_error(target, errno);
-    }
-    Replacement(const Replacement&) = delete;
-    Replacement& operator=(const Replacement&) = delete;
-    ~Replacement() {
-        if (!published_) ::unlink(path_.c_str());
-    }
-
-    int fd() const { return fd_.get(); }
-    void publish() {
-        mode_t mask = ::umask(0);
-        ::umask(mask);
-        if (::fchmod(fd_.get(), 0666 & ~mask) != 0 || ::rename(path_.c_str(), target_.c_str()) != 0)
-            throw_output_error(target_, errno);
-        published_ = true;
-    }
-
-  private:
-    const std::filesystem::path& target_;
-    std::string path_;
-    UniqueFd fd_;
-    bool published_ = false;
-};
+unsigned default_mode() {
+    const mode_t mask = ::umask(0);
+    ::umask(mask);
+    return 0666 & ~mask;
+}
 
 }  // namespace
 
@@ -341,9 +315,10 @@ void save_archive(const Cache& cache, std::span<const ImageToSave> images, Archi
         if (!fd) throw_output_error(output, errno);
         return writer.write(format, fd.get());
     }
-    Replacement file(output);
+    ReplacementFile file(output);
+    if (file.fd() < 0) throw_output_error(output, errno);
     writer.write(format, file.fd());
-    file.publish();
+    if (int err = file.publish(default_mode(), false)) throw_output_error(output, err);
 }
 
 }  // namespace msb::image

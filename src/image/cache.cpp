@@ -139,8 +139,8 @@ void PendingFile::publish(const std::filesystem::path& target, bool durable) {
     if (::rename(path_.c_str(), target.c_str()) != 0) throw_cache_error(target, errno);
     path_.clear();
     if (!durable) return;
-    UniqueFd parent(::open(target.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!parent || ::fsync(parent.get()) != 0) throw_cache_error(target.parent_path(), errno);
+    if (int err = sync_directory(target.parent_path()))
+        throw_cache_error(target.parent_path(), err);
 }
 
 }  // namespace msb::image

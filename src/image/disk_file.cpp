@@ -22,8 +22,7 @@ std::filesystem::path beside(const std::filesystem::path& path, const char* suff
 
 void sync_directory_of(const std::filesystem::path& path) {
     std::filesystem::path directory = path.has_parent_path() ? path.parent_path() : ".";
-    UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd || ::fsync(fd.get()) != 0) throw_os_error(errno, directory.string());
+    if (int err = sync_directory(directory)) throw_os_error(err, directory.string());
 }
 
 std::uint64_t size_of(int fd) {

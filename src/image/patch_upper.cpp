@@ -83,13 +83,8 @@ class Spool {
     }
 
     void open() {
-        fd_.reset(::open(directory_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-        if (fd_) return;
-        // Not every file system makes files without names.
-        std::string name = (directory_ / "patches-XXXXXX").string();
-        fd_.reset(::mkostemp(name.data(), O_CLOEXEC));
+        fd_ = make_unnamed_file(directory_);
         if (!fd_) failed(errno);
-        ::unlink(name.c_str());
     }
 
     [[noreturn]] void failed(int err) const {

@@ -163,25 +163,13 @@ void SandboxFs::copy_to_host(const std::string& guest, const std::filesystem::pa
     if (metadata.kind != FileKind::kFile)
         throw Error(ErrorCode::kSandboxFsOps, guest + ": not a regular file");
     FsReadStream stream = read_stream(guest, stop);
-    const std::filesystem::path directory =
-        host.has_parent_path() ? host.parent_path() : std::filesystem::path(".");
-    std::string temporary = (directory / ".msb-copy-XXXXXX").string();
-    msb::UniqueFd file(::mkostemp(temporary.data(), O_CLOEXEC));  // mode 0600
-    if (!file) host_error(errno, directory);
-    struct Remove {
-        const std::string& path;
-        bool armed = true;
-        ~Remove() {
-            if (armed) ::unlink(path.c_str());
-        }
-    } remove_temporary{temporary};
+    msb::ReplacementFile file(host);
+    if (file.fd() < 0) host_error(errno, file.directory());
     while (auto chunk = stream.recv(stop)) {
-        if (int err = msb::write_all(file.get(), *chunk)) host_error(err, host);
+        if (int err = msb::write_all(file.fd(), *chunk)) host_error(err, host);
     }
     // Set-id and sticky bits a guest chose mean nothing good on the host.
-    if (::fchmod(file.get(), metadata.mode & 0777) != 0) host_error(errno, host);
-    if (::rename(temporary.c_str(), host.c_str()) != 0) host_error(errno, host);
-    remove_temporary.armed = false;
+    if (int err = file.publish(metadata.mode & 0777, false)) host_error(err, host);
 }
 
 // --- handles ----------------------------------------------------------------------------------------------------

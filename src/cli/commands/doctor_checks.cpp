@@ -1,10 +1,8 @@
 #include "cli/commands/doctor_checks.h"
 
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <microsandbox/backend.h>
 #include <pwd.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +12,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/process.h"
+#include "base/sparse_copy.h"
 #include "base/text.h"
 #include "cli/report.h"
 #include "state/global_config.h"
@@ -79,14 +78,11 @@ std::optional<vmm::Parts> check_parts(Diagnosis& diagnosis) {
 
 // Asks the file system itself: two temporary files, one cloned into the other.
 bool supports_reflink(const std::filesystem::path& directory) {
-    const auto temporary = [&] {
-        return UniqueFd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    };
-    const UniqueFd source = temporary();
-    const UniqueFd target = temporary();
+    const UniqueFd source = make_unnamed_file(directory);
+    const UniqueFd target = make_unnamed_file(directory);
     if (!source || !target || write_all(source.get(), std::string_view("reflink")) != 0)
         return false;
-    return ::ioctl(target.get(), FICLONE, source.get()) == 0;
+    return reflink_file(source.get(), target.get()) == 0;
 }
 
 void check_home(Diagnosis& diagnosis) {
