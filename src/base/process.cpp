@@ -1,6 +1,7 @@
 #include "base/process.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -89,6 +90,15 @@ std::string exit_status_text(int wait_status) {
         return text;
     }
     return "wait status: " + std::to_string(wait_status);
+}
+
+std::vector<int> allowed_processors() {
+    std::vector<int> processors;
+    cpu_set_t allowed;
+    if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return processors;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+        if (CPU_ISSET(cpu, &allowed)) processors.push_back(cpu);
+    return processors;
 }
 
 std::string self_executable() {

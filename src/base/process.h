@@ -19,6 +19,9 @@ std::string exit_status_text(int wait_status);
 // The running executable (/proc/self/exe).
 std::string self_executable();
 
+// The host processors this process may run on, ascending; empty when the kernel does not say.
+std::vector<int> allowed_processors();
+
 struct SpawnOptions {
     std::vector<std::string> argv;  // argv[0] is the path that is executed; no PATH search
     std::optional<std::vector<std::string>> env;  // "K=V"; nullopt inherits

@@ -1,7 +1,6 @@
 #include "runtime/cpu_plan.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <fstream>
@@ -156,15 +155,6 @@ std::string HostTopology::fingerprint() const {
     for (const HostProcessor& p : processors)
         text += fmt::format("{}:{}:{}:{}:{};", p.index, p.package, p.die, p.core, p.node);
     return sha256_hex(text).substr(0, kFingerprintDigits);
-}
-
-std::vector<int> allowed_processors() {
-    std::vector<int> allowed;
-    cpu_set_t set;
-    if (::sched_getaffinity(0, sizeof set, &set) != 0) return allowed;
-    for (int index = 0; index < CPU_SETSIZE; ++index)
-        if (CPU_ISSET(index, &set)) allowed.push_back(index);
-    return allowed;
 }
 
 HostTopology read_topology(const std::vector<int>& allowed, const fs::path& sysfs) {

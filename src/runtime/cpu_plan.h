@@ -38,8 +38,6 @@ struct HostTopology {
 // 0: a host without topology is one core per processor, one without NUMA a single node 0 that nothing is known about.
 HostTopology read_topology(const std::vector<int>& allowed,
                            const std::filesystem::path& sysfs = "/sys");
-// The calling thread's affinity, ascending.
-std::vector<int> allowed_processors();
 
 // The processor of each of `count` vCPUs by policy (auto, spread or compact), given what others take.
 // `topology.processors` must not be empty.

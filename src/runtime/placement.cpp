@@ -15,6 +15,7 @@
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "runtime/cpu_plan.h"
 #include "state/locks.h"
 

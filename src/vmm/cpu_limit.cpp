@@ -8,17 +8,10 @@
 #include <limits>
 #include <string>
 
+#include "base/process.h"
+
 namespace msb::vmm {
 namespace {
-
-std::vector<int> allowed_processors() {
-    std::vector<int> processors;
-    cpu_set_t allowed;
-    if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return processors;
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
-        if (CPU_ISSET(cpu, &allowed)) processors.push_back(cpu);
-    return processors;
-}
 
 bool bind_thread(pid_t pid, std::int64_t thread, const cpu_set_t& set) {
     if (thread <= 0 || thread > std::numeric_limits<pid_t>::max()) return false;

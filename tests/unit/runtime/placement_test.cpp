@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "runtime/cpu_plan.h"
 #include "state/run_rows.h"
 #include "state/sandbox_rows.h"
