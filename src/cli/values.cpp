@@ -101,14 +101,6 @@ std::string decode_escapes(std::string_view text) {
     return decoded;
 }
 
-std::string script_body(std::string_view snippet, std::string_view shell) {
-    const bool path = shell.find('/') != std::string_view::npos;
-    std::string body =
-        (path ? "#!" : "#!/usr/bin/env ") + std::string(shell) + "\n" + decode_escapes(snippet);
-    if (body.back() != '\n') body += '\n';
-    return body;
-}
-
 bool has_time_zone(std::string_view text) {
     if (text.ends_with('Z') || text.ends_with('z')) return true;
     const auto time = text.find_first_of("Tt ");
@@ -203,18 +195,23 @@ KeyValue parse_label(std::string_view text) {
     return {std::string(text.substr(0, equals)), std::string(text.substr(equals + 1))};
 }
 
-RlimitValue parse_rlimit(std::string_view text) {
+std::string rlimit_resource(std::string_view text) {
     static constexpr std::string_view kResources[] = {
         "cpu",     "fsize", "data",  "stack",      "core",     "rss",  "nproc",  "nofile",
         "memlock", "as",    "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"};
+    std::string resource;
+    for (char c : text)
+        resource += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    if (std::find(std::begin(kResources), std::end(kResources), resource) == std::end(kResources))
+        fail_value("unknown rlimit resource: " + std::string(text));
+    return resource;
+}
+
+RlimitValue parse_rlimit(std::string_view text) {
     const auto equals = text.find('=');
     if (equals == std::string_view::npos) fail_value("rlimit must be in format RESOURCE=LIMIT");
     RlimitValue limit;
-    for (char c : text.substr(0, equals))
-        limit.resource += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    if (std::find(std::begin(kResources), std::end(kResources), limit.resource) ==
-        std::end(kResources))
-        fail_value("unknown rlimit resource: " + std::string(text.substr(0, equals)));
+    limit.resource = rlimit_resource(text.substr(0, equals));
     const auto parts = split(text.substr(equals + 1), ':');
     if (parts.size() > 2) fail_value("too many ':' separators");
     limit.soft = integer_or_fail<std::uint64_t>(parts[0], "invalid soft limit: ");
@@ -234,6 +231,14 @@ void check_shell(std::string_view shell) {
     if (shell == "/") fail_value("--shell \"/\" is not a valid interpreter");
 }
 
+std::string script_with_shebang(std::string_view body, std::string_view shell) {
+    const bool path = shell.find('/') != std::string_view::npos;
+    std::string script = (path ? "#!" : "#!/usr/bin/env ") + std::string(shell) + "\n";
+    script += body;
+    if (!script.ends_with('\n')) script += '\n';
+    return script;
+}
+
 std::map<std::string, std::string> collect_scripts(const std::vector<std::string>& snippets,
                                                    const std::vector<std::string>& raw,
                                                    const std::vector<std::string>& paths,
@@ -251,8 +256,9 @@ std::map<std::string, std::string> collect_scripts(const std::vector<std::string
         scripts.emplace(name, body_of(entry.substr(at + 1)));
     };
     for (const auto& entry : snippets)
-        add(entry, "script", '=', "NAME=BODY",
-            [&](std::string_view body) { return script_body(body, shell); });
+        add(entry, "script", '=', "NAME=BODY", [&](std::string_view body) {
+            return script_with_shebang(decode_escapes(body), shell);
+        });
     for (const auto& entry : raw)
         add(entry, "script-raw", '=', "NAME=BODY",
             [](std::string_view body) { return std::string(body); });

@@ -45,8 +45,14 @@ struct RlimitValue {
 };
 RlimitValue parse_rlimit(std::string_view text);
 
+// A resource in any case, in lower case; fails "unknown rlimit resource: X".
+std::string rlimit_resource(std::string_view text);
+
 // --shell: not empty, no white space or NUL, not "/".
 void check_shell(std::string_view shell);
+
+// A script as it is stored: "#!SHELL" ("#!/usr/bin/env SHELL" for one without a slash) in front, a newline at the end.
+std::string script_with_shebang(std::string_view body, std::string_view shell);
 
 // --script, --script-raw and --script-path together: name -> whole body, in name order. Reads the files of
 // --script-path. A name may come once.

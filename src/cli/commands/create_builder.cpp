@@ -103,7 +103,7 @@ void set_conf(SandboxBuilder& builder, const CreateOptions& options) {
             builder.patch(patch);
     const std::string shell = options.shell.value_or(conf.shell.value_or("/bin/sh"));
     for (const auto& [name, body] : conf.scripts)
-        builder.script(name, conf_script(body, shell));
+        builder.script(name, script_with_shebang(body, shell));
     if (conf.network_off.value_or(false)) builder.disable_network();
 }
 

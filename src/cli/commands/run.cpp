@@ -114,15 +114,6 @@ std::string image_text(const Matches& matches) {
     return matches.value("IMAGE").value_or("");
 }
 
-void require_image(const Matches& matches) {
-    if (matches.has("IMAGE") || matches.has("from-snapshot")) return;
-    for (const auto& occurrence : matches.occurrences())
-        if (occurrence.arg->name == "conf" || occurrence.arg->name.ends_with("-conf")) return;
-    fail_value(
-        "missing required sandbox field `image`; provide an image argument or set `image` in "
-        "--conf");
-}
-
 }  // namespace
 
 int run_command(const Matches& matches, const Globals& globals) {
@@ -131,7 +122,6 @@ int run_command(const Matches& matches, const Globals& globals) {
     if (!name.generated && !replace)
         if (const auto existing = find_sandbox(name.text)) return reuse(*existing, matches);
 
-    require_image(matches);
     auto builder = make_builder(name.text, parse_create_options(matches), globals);
     builder.ephemeral(name.generated);
     const bool quiet = matches.has("quiet");
@@ -156,7 +146,6 @@ int run_command(const Matches& matches, const Globals& globals) {
 
 int create_command(const Matches& matches, const Globals& globals) {
     const auto name = choose_name(matches);
-    require_image(matches);
     auto builder = make_builder(name.text, parse_create_options(matches), globals);
     {
         CreateProgress progress("Creating", name.text, image_text(matches), matches.has("quiet"));

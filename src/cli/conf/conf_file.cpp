@@ -47,13 +47,7 @@ RlimitValue read_rlimit(const YamlNode& node) {
     limit.soft = conf_integer<std::uint64_t>(map.require("soft"), "u64");
     const YamlNode* hard = map.find("hard");
     limit.hard = hard == nullptr ? limit.soft : conf_integer<std::uint64_t>(*hard, "u64");
-    for (char c : resource)
-        limit.resource += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-    static constexpr std::string_view kKnown[] = {
-        "cpu",     "fsize", "data",  "stack",      "core",     "rss",  "nproc",  "nofile",
-        "memlock", "as",    "locks", "sigpending", "msgqueue", "nice", "rtprio", "rttime"};
-    if (std::ranges::find(kKnown, limit.resource) == std::end(kKnown))
-        fail_value("unknown rlimit resource: " + resource);
+    limit.resource = rlimit_resource(resource);
     return limit;
 }
 
@@ -566,14 +560,6 @@ void check_conf(const SandboxConf& conf) {
     if (conf.later)
         fail_value("`" + *conf.later +
                    "` in a configuration file is not supported by this build yet");
-}
-
-std::string conf_script(std::string_view body, std::string_view shell) {
-    const bool path = shell.find('/') != std::string_view::npos;
-    std::string script = (path ? "#!" : "#!/usr/bin/env ") + std::string(shell) + "\n";
-    script += body;
-    if (!script.ends_with('\n')) script += '\n';
-    return script;
 }
 
 }  // namespace msb::cli

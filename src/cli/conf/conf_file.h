@@ -84,7 +84,4 @@ void merge_conf(SandboxConf& base, SandboxConf over);
 // Checks that need all files: init has a command, the shell is usable.
 void check_conf(const SandboxConf& conf);
 
-// A script's body as it is stored: "#!SHELL" (or "#!/usr/bin/env SHELL" without a slash) in front, a newline at the end.
-std::string conf_script(std::string_view body, std::string_view shell);
-
 }  // namespace msb::cli

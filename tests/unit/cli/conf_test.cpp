@@ -123,8 +123,9 @@ network: none
     EXPECT_EQ(std::get<microsandbox::PatchCopyFile>(conf.patches->at(2)).source,
               directory_.string() + "/./f");
     EXPECT_EQ(conf.network_off, true);
-    EXPECT_EQ(conf_script(conf.scripts.at("go"), *conf.shell), "#!/usr/bin/env ash\necho hi\n");
-    EXPECT_EQ(conf_script("x\n", "/bin/sh"), "#!/bin/sh\nx\n");
+    EXPECT_EQ(script_with_shebang(conf.scripts.at("go"), *conf.shell),
+              "#!/usr/bin/env ash\necho hi\n");
+    EXPECT_EQ(script_with_shebang("x\n", "/bin/sh"), "#!/bin/sh\nx\n");
 }
 
 TEST_F(ConfTest, ImagesThatAreTextOrPaths) {
