@@ -72,13 +72,12 @@ fs::path vmdk_path(const LocalBackend& backend, const state::SandboxConfig& conf
 }
 
 void create_managed(const LocalBackend& backend, const state::SandboxConfig& config,
-                    const state::ManagedRootDisk& disk, const image::CachedImage& image) {
-    const image::Cache cache = open_image_cache(backend);
+                    const state::ManagedRootDisk& disk, const PulledRoot& root) {
     const std::vector<image::Patch> patches = image_patches(config.patches);
     std::vector<fs::path> layers;
     if (!patches.empty()) {
-        for (const image::CachedLayer& layer : image.layers)
-            layers.push_back(cache.layer_image(layer.diff_id));
+        for (const image::CachedLayer& layer : root.image.layers)
+            layers.push_back(root.cache.layer_image(layer.diff_id));
     }
     const fs::path directory = backend.paths.sandbox_dir(config.name);
     const image::UpperContent content = image::patch_upper(patches, layers, directory);
@@ -87,10 +86,9 @@ void create_managed(const LocalBackend& backend, const state::SandboxConfig& con
 }
 
 void create_flat(const LocalBackend& backend, const state::SandboxConfig& config,
-                 const state::FlatRootDisk& disk, const image::CachedImage& image) {
-    const image::Cache cache = open_image_cache(backend);
-    const image::FlatReference artifact = flat_artifact(cache, image);
-    image::create_flat_root(cache, artifact, backend.paths.sandbox_flat_root(config.name),
+                 const state::FlatRootDisk& disk, const PulledRoot& root) {
+    const image::FlatReference artifact = flat_artifact(root.cache, root.image);
+    image::create_flat_root(root.cache, artifact, backend.paths.sandbox_flat_root(config.name),
                             image::flat_size_mib(artifact, disk.size_mib), clone_mode(disk.clone));
 }
 
@@ -109,7 +107,7 @@ std::optional<PulledRoot> pull_root(LocalBackend& backend, state::SandboxConfig&
     pull.events = options.pull_progress;
     pull.stop = cancel.token();
 
-    const image::Cache cache = open_image_cache(backend);
+    image::Cache cache = open_image_cache(backend);
     FileLock use = use_images(cache);
     image::PulledImage pulled;
     try {
@@ -125,7 +123,7 @@ std::optional<PulledRoot> pull_root(LocalBackend& backend, state::SandboxConfig&
         flat.size_mib = image::flat_size_mib(flat_artifact(cache, pulled.image), flat.size_mib);
     }
     const ImageInit init = apply_image_defaults(config, pulled.image.config);
-    return PulledRoot{std::move(pulled.image), init, std::move(use)};
+    return PulledRoot{std::move(cache), std::move(pulled.image), init, std::move(use)};
 }
 
 void create_root_disk(const LocalBackend& backend, const state::SandboxConfig& config,
@@ -133,9 +131,9 @@ void create_root_disk(const LocalBackend& backend, const state::SandboxConfig& c
     std::filesystem::create_directories(backend.paths.sandbox_dir(config.name));
     const state::RootDisk disk = root_disk(*oci_image(config));
     if (const auto* managed = std::get_if<state::ManagedRootDisk>(&disk))
-        create_managed(backend, config, *managed, root.image);
+        create_managed(backend, config, *managed, root);
     else if (const auto* flat = std::get_if<state::FlatRootDisk>(&disk))
-        create_flat(backend, config, *flat, root.image);
+        create_flat(backend, config, *flat, root);
 }
 
 void check_root_files(const LocalBackend& backend, const state::SandboxConfig& config) {

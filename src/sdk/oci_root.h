@@ -7,6 +7,7 @@
 
 #include "base/file_lock.h"
 #include "contract/launch_config.h"
+#include "image/cache.h"
 #include "image/manifest.h"
 #include "sdk/image_defaults.h"
 #include "sdk/launcher.h"
@@ -19,6 +20,7 @@ namespace msb::sdk {
 // An image that is complete in the cache. While `use` is held nothing of it can be removed; afterwards the row that
 // state::replace_rootfs() writes protects it.
 struct PulledRoot {
+    image::Cache cache;
     image::CachedImage image;
     ImageInit init;
     FileLock use;

@@ -385,14 +385,4 @@ RemovedImages prune_images(Database& database) {
     return removed;
 }
 
-std::vector<std::string> manifests_in_use(Database& database) {
-    std::vector<std::string> digests;
-    database.read([&](SQLite::Database& connection) {
-        digests =
-            texts(connection, "SELECT digest FROM manifest WHERE " + std::string(kManifestInUse) +
-                                  " UNION SELECT image_manifest_digest FROM snapshot_index");
-    });
-    return digests;
-}
-
 }  // namespace msb::state

@@ -79,7 +79,4 @@ RemovedImages remove_image(Database& database, std::string_view reference, bool 
 // Everything no sandbox_rootfs row and no snapshot names.
 RemovedImages prune_images(Database& database);
 
-// Digests of all manifests that sandboxes or snapshots name.
-std::vector<std::string> manifests_in_use(Database& database);
-
 }  // namespace msb::state

@@ -332,6 +332,17 @@ std::vector<std::string> active_sandboxes_mounting(Database& database, std::stri
 }
 
 void replace_rootfs(Database& database, std::int64_t sandbox_id, std::string_view manifest_digest) {
+    bool right = false;
+    database.read([&](SQLite::Database& connection) {
+        SQLite::Statement find(
+            connection,
+            "SELECT 1 FROM sandbox_rootfs r JOIN manifest m ON m.id = r.manifest_id "
+            "WHERE r.sandbox_id = ? AND m.digest = ?");
+        find.bind(1, sandbox_id);
+        sql::bind_text(find, 2, manifest_digest);
+        right = find.executeStep();
+    });
+    if (right) return;  // most starts
     database.write([&](SQLite::Database& connection) {
         SQLite::Statement clear(connection, "DELETE FROM sandbox_rootfs WHERE sandbox_id = ?");
         clear.bind(1, sandbox_id);

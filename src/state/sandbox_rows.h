@@ -98,7 +98,8 @@ Labels sandbox_labels(Database& database, std::int64_t id);
 // Names of sandboxes in status Running, Draining or Paused whose `config` mounts the named volume, in id order.
 std::vector<std::string> active_sandboxes_mounting(Database& database, std::string_view volume);
 
-// The `sandbox_rootfs` row of an OCI sandbox, replaced: manifest_id looked up by digest (NULL if absent), mode erofs.
+// The `sandbox_rootfs` row of an OCI sandbox, replaced: manifest_id looked up by digest (NULL if absent), mode erofs. Nothing is written
+// when it is right already.
 void replace_rootfs(Database& database, std::int64_t sandbox_id, std::string_view manifest_digest);
 
 // --- Listing -----------------------------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ TEST_F(ImageRowsTest, AnImageInUseStays) {
               "KEY constraint failed");
     EXPECT_EQ(names(), std::vector<std::string>{"two"});
     EXPECT_TRUE(prune_images(database_).references.empty());
-    EXPECT_EQ(manifests_in_use(database_), std::vector<std::string>{"sha256:m"});
+    EXPECT_EQ(home_.query("SELECT digest FROM manifest"), "sha256:m");
 }
 
 TEST_F(ImageRowsTest, PruneSparesWhatSnapshotsName) {
