@@ -7,7 +7,6 @@ IMAGE_ARCHIVE is build/tests/image_archive, MSB is build/bin/msb; without MSB th
 program comes from npm. Prints one line per check; exit status 1 when one fails.
 """
 
-import io
 import json
 import os
 import pathlib
@@ -39,29 +38,22 @@ def run(command, home=None):
 
 def layers():
     """Every kind of entry but extended attributes, which upstream drops."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        def add(name, kind=tarfile.REGTYPE, data=b"", **fields):
-            member = tarfile.TarInfo(name)
-            member.type, member.size, member.mtime = kind, len(data), 1_600_000_000
-            for field, value in fields.items():
-                setattr(member, field, value)
-            tar.addfile(member, io.BytesIO(data))
-        add("d", tarfile.DIRTYPE, mode=0o1777)
-        add("d/file", data=b"x" * 10_000, mode=0o4755, uid=3_000_000, gid=70_000)
-        add("a-hard", tarfile.LNKTYPE, linkname="d/file")
-        add("d/link", tarfile.SYMTYPE, linkname="t" * 200)
-        add("d/" + "n" * 255, data=b"long")
-        add("caf\u00e9 \u2603", data=b"name")
-        add("char", tarfile.CHRTYPE, devmajor=5, devminor=300)
-        add("block", tarfile.BLKTYPE, devmajor=8, devminor=1)
-        add("fifo", tarfile.FIFOTYPE)
-        add("socket", b"`")
-        for i in range(500):
-            add(f"d/{i:03}", data=bytes([i % 256]) * (i * 37))
+    layer = msbregistry.TarLayer()
+    layer.add("d", tarfile.DIRTYPE, mode=0o1777)
+    layer.add("d/file", data=b"x" * 10_000, mode=0o4755, uid=3_000_000, gid=70_000)
+    layer.add("a-hard", tarfile.LNKTYPE, linkname="d/file")
+    layer.add("d/link", tarfile.SYMTYPE, linkname="t" * 200)
+    layer.add("d/" + "n" * 255, data=b"long")
+    layer.add("caf\u00e9 \u2603", data=b"name")
+    layer.add("char", tarfile.CHRTYPE, devmajor=5, devminor=300)
+    layer.add("block", tarfile.BLKTYPE, devmajor=8, devminor=1)
+    layer.add("fifo", tarfile.FIFOTYPE)
+    layer.add("socket", b"`")
+    for i in range(500):
+        layer.add(f"d/{i:03}", data=bytes([i % 256]) * (i * 37))
     top = msbregistry.make_tar({"d": None, "d/.wh.000": b"", "opaque": None, "opaque/.wh..wh..opq": b"",
                                 "opaque/new": b"2", "no-parent/file": b"3"})
-    return [out.getvalue(), top]
+    return [layer.bytes(), top]
 
 
 def make_archives(directory):

@@ -1,7 +1,6 @@
 """The tree an image has in a guest is the one umoci unpacks, entry by entry (issue 3): type, mode, owner, size, content,
 hard links, device numbers, link targets, extended attributes."""
 
-import io
 import os
 import pathlib
 import shutil
@@ -10,7 +9,7 @@ import tarfile
 
 import pytest
 
-from msbregistry import Layout, Registry
+from msbregistry import Layout, Registry, TarLayer
 
 TREE_LIST = pathlib.Path(os.environ["MSB_BUILD_DIR"]) / "tests" / "tree_list"
 # Mount points of the agent and files it writes.
@@ -19,42 +18,27 @@ NOT_OF_THE_IMAGE = [".msb", "proc", "sys", "dev", "run", "tmp", "etc/hosts", "et
 LONG = "n" * 255
 
 
-class Layer:
-    """A tar being written, entry by entry."""
+class Layer(TarLayer):
+    """With words for what the entries of an image are."""
 
-    def __init__(self, form=tarfile.PAX_FORMAT):
-        self.out = io.BytesIO()
-        self.tar = tarfile.open(fileobj=self.out, mode="w", format=form, encoding="utf-8", errors="surrogateescape")
-
-    def add(self, name, kind=tarfile.REGTYPE, content=b"", mode=0o644, uid=0, gid=0, link="", device=(0, 0), xattrs=None):
-        member = tarfile.TarInfo(name)
-        member.type, member.mode, member.uid, member.gid = kind, mode, uid, gid
-        member.linkname, member.mtime = link, 1700000000
-        member.devmajor, member.devminor = device
-        member.size = len(content)
-        for key, value in (xattrs or {}).items():
-            member.pax_headers[f"SCHILY.xattr.{key}"] = value
-        self.tar.addfile(member, io.BytesIO(content))
-        return self
+    def add(self, name, kind=tarfile.REGTYPE, content=b"", device=(0, 0), xattrs=None, **fields):
+        attributes = {f"SCHILY.xattr.{key}": value for key, value in (xattrs or {}).items()}
+        return super().add(name, kind, content, devmajor=device[0], devminor=device[1], pax_headers=attributes, **fields)
 
     def directory(self, name, mode=0o755, **more):
         return self.add(name, tarfile.DIRTYPE, mode=mode, **more)
 
     def symlink(self, name, target):
-        return self.add(name, tarfile.SYMTYPE, mode=0o777, link=target)
+        return self.add(name, tarfile.SYMTYPE, mode=0o777, linkname=target)
 
     def hard_link(self, name, target):
-        return self.add(name, tarfile.LNKTYPE, link=target)
+        return self.add(name, tarfile.LNKTYPE, linkname=target)
 
     def whiteout(self, directory, name):
         return self.add(f"{directory}/.wh.{name}")
 
     def opaque(self, directory):
         return self.add(f"{directory}/.wh..wh..opq")
-
-    def bytes(self):
-        self.tar.close()
-        return self.out.getvalue()
 
 
 def bottom():

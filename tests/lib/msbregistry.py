@@ -75,23 +75,40 @@ class Registry:
                        stdout=subprocess.DEVNULL)
 
 
+class TarLayer:
+    """A tar being written, entry by entry."""
+
+    def __init__(self, form=tarfile.PAX_FORMAT):
+        self.out = io.BytesIO()
+        self.tar = tarfile.open(fileobj=self.out, mode="w", format=form, encoding="utf-8", errors="surrogateescape")
+
+    def add(self, name, kind=tarfile.REGTYPE, data=b"", **fields):
+        """`fields` are attributes of tarfile.TarInfo; the mode is 0644 unless they say."""
+        member = tarfile.TarInfo(name)
+        member.type, member.size, member.mtime = kind, len(data), 1_700_000_000
+        for field, value in fields.items():
+            setattr(member, field, value)
+        self.tar.addfile(member, io.BytesIO(data))
+        return self
+
+    def bytes(self):
+        self.tar.close()
+        return self.out.getvalue()
+
+
 def make_tar(members):
     """A tar of {name: bytes, (mode, bytes), None for a directory, or a str for a symbolic link}."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.mtime = 1700000000
-            if isinstance(content, tuple):
-                member.mode, content = content
-            if content is None:
-                member.type, member.mode = tarfile.DIRTYPE, 0o755
-            elif isinstance(content, str):
-                member.type, member.linkname = tarfile.SYMTYPE, content
-            else:
-                member.size = len(content)
-            tar.addfile(member, io.BytesIO(content) if isinstance(content, bytes) else None)
-    return out.getvalue()
+    layer = TarLayer()
+    for name, content in members.items():
+        if content is None:
+            layer.add(name, tarfile.DIRTYPE, mode=0o755)
+        elif isinstance(content, str):
+            layer.add(name, tarfile.SYMTYPE, linkname=content)
+        elif isinstance(content, tuple):
+            layer.add(name, data=content[1], mode=content[0])
+        else:
+            layer.add(name, data=content)
+    return layer.bytes()
 
 
 def digest(data):

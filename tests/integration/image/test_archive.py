@@ -3,7 +3,6 @@ that are killed."""
 
 import bz2
 import gzip
-import io
 import json
 import lzma
 import os
@@ -42,34 +41,27 @@ def skopeo(source, target):
 def layers_with_everything():
     """Two layers: every kind of entry that umoci can unpack, then whiteouts and replacements over them."""
     source = random.Random(7)
-    bottom = io.BytesIO()
-    with tarfile.open(fileobj=bottom, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        def add(name, kind=tarfile.REGTYPE, data=b"", **fields):
-            member = tarfile.TarInfo(name)
-            member.type, member.size, member.mtime = kind, len(data), 1_600_000_000
-            for field, value in fields.items():
-                setattr(member, field, value)
-            tar.addfile(member, io.BytesIO(data))
-        add("usr", tarfile.DIRTYPE, mode=0o755)
-        add("tmp", tarfile.DIRTYPE, mode=0o1777)
-        for i in range(300):
-            add(f"usr/file{i:03}", data=source.randbytes(source.randrange(30_000)), mode=0o644, uid=i)
-        add("usr/setuid", data=b"#!", mode=0o4755)
-        add("usr/hard", tarfile.LNKTYPE, linkname="usr/setuid")
-        add("usr/" + "n" * 255, data=b"long")
-        add("usr/caf\u00e9 \u2603", data=b"name")
-        add("link", tarfile.SYMTYPE, linkname="usr/" + "t" * 200, mode=0o777)
-        add("char", tarfile.CHRTYPE, devmajor=1, devminor=3, mode=0o666)
-        add("fifo", tarfile.FIFOTYPE, mode=0o600)
-        add("user", data=b"x", uid=3_000_000, gid=70_000)
-        add("attributes", data=b"x", pax_headers={"SCHILY.xattr.user.colour": "blue"})
-        add("gone", tarfile.DIRTYPE, mode=0o755)
-        add("gone/inside", data=b"1")
-        add("opaque", tarfile.DIRTYPE, mode=0o755)
-        add("opaque/old", data=b"1")
+    layer = msbregistry.TarLayer()
+    layer.add("usr", tarfile.DIRTYPE, mode=0o755)
+    layer.add("tmp", tarfile.DIRTYPE, mode=0o1777)
+    for i in range(300):
+        layer.add(f"usr/file{i:03}", data=source.randbytes(source.randrange(30_000)), mode=0o644, uid=i)
+    layer.add("usr/setuid", data=b"#!", mode=0o4755)
+    layer.add("usr/hard", tarfile.LNKTYPE, linkname="usr/setuid")
+    layer.add("usr/" + "n" * 255, data=b"long")
+    layer.add("usr/caf\u00e9 \u2603", data=b"name")
+    layer.add("link", tarfile.SYMTYPE, linkname="usr/" + "t" * 200, mode=0o777)
+    layer.add("char", tarfile.CHRTYPE, devmajor=1, devminor=3, mode=0o666)
+    layer.add("fifo", tarfile.FIFOTYPE, mode=0o600)
+    layer.add("user", data=b"x", uid=3_000_000, gid=70_000)
+    layer.add("attributes", data=b"x", pax_headers={"SCHILY.xattr.user.colour": "blue"})
+    layer.add("gone", tarfile.DIRTYPE, mode=0o755)
+    layer.add("gone/inside", data=b"1")
+    layer.add("opaque", tarfile.DIRTYPE, mode=0o755)
+    layer.add("opaque/old", data=b"1")
     top = msbregistry.make_tar({"usr": None, "usr/file000": b"replaced", "usr/.wh.file001": b"", ".wh.gone": b"",
                                 "opaque": None, "opaque/.wh..wh..opq": b"", "opaque/new": b"2"})
-    return [bottom.getvalue(), top]
+    return [layer.bytes(), top]
 
 
 def tree_of(root):

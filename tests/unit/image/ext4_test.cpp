@@ -1,40 +1,19 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#include <cstdio>
 
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/hash.h"
+#include "disk_fixture.h"
 #include "image/ext4_format.h"
 
 namespace msb::image {
 namespace {
 
-class Ext4Test : public testing::Test {
+class Ext4Test : public DiskTest {
   protected:
-    Ext4Test() {
-        std::string pattern = "/tmp/msb-ext4-XXXXXX";
-        fd_ = UniqueFd(::mkstemp(pattern.data()));
-        path_ = pattern;
-    }
-    ~Ext4Test() override { ::unlink(path_.c_str()); }
-
-    std::string run(const std::string& command) {
-        FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-        std::string output;
-        char buffer[4096];
-        while (std::size_t n = std::fread(buffer, 1, sizeof buffer, pipe))
-            output.append(buffer, n);
-        output += "[" + std::to_string(::pclose(pipe)) + "]";
-        return output;
-    }
-    void expect_clean() {
-        std::string output = run("e2fsck -fn " + path_);
-        EXPECT_TRUE(output.ends_with("[0]")) << output;
-    }
+    void expect_clean() { DiskTest::expect_clean(path_); }
     std::string format_error(std::uint64_t size) {
         try {
             format_ext4(upper_skeleton(), {}, {.size = size}, fd_.get());
@@ -44,8 +23,8 @@ class Ext4Test : public testing::Test {
         return "formatted";
     }
 
-    UniqueFd fd_;
-    std::string path_;
+    std::string path_ = directory_ / "disk";
+    UniqueFd fd_{::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
 };
 
 // Check 9 of spec/images.md section 19.
